@@ -1,0 +1,192 @@
+"""LLM observability and cost control at the HTTP transport.
+
+::
+
+    from aden_transport import MeterOptions, create_console_emitter, instrument
+
+    instrument(MeterOptions(emit_metric=create_console_emitter()))
+
+Importing this package imports the standard library only; names are loaded at their first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .attributes import context, context as attribution, track_source
+    from .emitters import (
+        create_batch_emitter,
+        create_console_emitter,
+        create_file_emitter,
+        create_filtered_emitter,
+        create_jsonl_emitter,
+        create_memory_emitter,
+        create_multi_emitter,
+        create_noop_emitter,
+        create_transform_emitter,
+    )
+    from .errors import (
+        AdenError,
+        BudgetExceededError,
+        ConfigurationError,
+        RequestCancelledError,
+        find_cancelled,
+    )
+    from .events import (
+        AlertEvent,
+        BeforeRequestContext,
+        BeforeRequestResult,
+        Decision,
+        MetricEvent,
+        NormalizedUsage,
+        RateLimit,
+        ToolCallMetric,
+    )
+    from .installation import (
+        InstrumentResult,
+        flush,
+        get_instrumented_sdks,
+        get_options,
+        instrument,
+        instrument_anthropic,
+        instrument_async,
+        instrument_gemini,
+        instrument_openai,
+        is_instrumented,
+        make_metered_openai,
+        register_vendor,
+        uninstrument,
+        uninstrument_anthropic,
+        uninstrument_async,
+        uninstrument_gemini,
+        uninstrument_openai,
+        update_options,
+    )
+    from .logs import configure_logging
+    from .options import MeterOptions
+    from .pricing import Price
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "attributes": ("context", "track_source"),
+    "emitters": (
+        "create_batch_emitter",
+        "create_console_emitter",
+        "create_file_emitter",
+        "create_filtered_emitter",
+        "create_jsonl_emitter",
+        "create_memory_emitter",
+        "create_multi_emitter",
+        "create_noop_emitter",
+        "create_transform_emitter",
+    ),
+    "errors": (
+        "AdenError",
+        "BudgetExceededError",
+        "ConfigurationError",
+        "RequestCancelledError",
+        "find_cancelled",
+    ),
+    "events": (
+        "AlertEvent",
+        "BeforeRequestContext",
+        "BeforeRequestResult",
+        "Decision",
+        "MetricEvent",
+        "NormalizedUsage",
+        "RateLimit",
+        "ToolCallMetric",
+    ),
+    "installation": (
+        "InstrumentResult",
+        "flush",
+        "get_instrumented_sdks",
+        "get_options",
+        "instrument",
+        "instrument_anthropic",
+        "instrument_async",
+        "instrument_gemini",
+        "instrument_openai",
+        "is_instrumented",
+        "make_metered_openai",
+        "register_vendor",
+        "uninstrument",
+        "uninstrument_anthropic",
+        "uninstrument_async",
+        "uninstrument_gemini",
+        "uninstrument_openai",
+        "update_options",
+    ),
+    "logs": ("configure_logging",),
+    "options": ("MeterOptions",),
+    "pricing": ("Price",),
+}
+_MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "AdenError",
+    "AlertEvent",
+    "BeforeRequestContext",
+    "BeforeRequestResult",
+    "BudgetExceededError",
+    "ConfigurationError",
+    "Decision",
+    "InstrumentResult",
+    "MeterOptions",
+    "MetricEvent",
+    "NormalizedUsage",
+    "Price",
+    "RateLimit",
+    "RequestCancelledError",
+    "ToolCallMetric",
+    "__version__",
+    "attribution",
+    "configure_logging",
+    "context",
+    "create_batch_emitter",
+    "create_console_emitter",
+    "create_file_emitter",
+    "create_filtered_emitter",
+    "create_jsonl_emitter",
+    "create_memory_emitter",
+    "create_multi_emitter",
+    "create_noop_emitter",
+    "create_transform_emitter",
+    "find_cancelled",
+    "flush",
+    "get_instrumented_sdks",
+    "get_options",
+    "instrument",
+    "instrument_anthropic",
+    "instrument_async",
+    "instrument_gemini",
+    "instrument_openai",
+    "is_instrumented",
+    "make_metered_openai",
+    "register_vendor",
+    "track_source",
+    "uninstrument",
+    "uninstrument_anthropic",
+    "uninstrument_async",
+    "uninstrument_gemini",
+    "uninstrument_openai",
+    "update_options",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "attribution":
+        value = import_module(".attributes", __name__).context
+    elif (home := _MODULE_OF.get(name)) is not None:
+        value = getattr(import_module(f".{home}", __name__), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

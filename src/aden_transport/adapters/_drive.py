@@ -1,0 +1,198 @@
+"""Carrying out what an exchange asks for, on the caller's own thread or loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from typing import Any
+
+from .._fork import on_fork_in_child
+from .._guard import internal_fault
+from ..core.exchange import Exchange
+from ..core.steps import Ask, Refuse, Send, Step, Wait
+
+__all__ = ["drive", "drive_async", "in_hook"]
+
+MAX_BLOCK_S = 0.25
+"""The longest that a sync client may hold up an event loop whose thread it runs on."""
+
+_in_hook: ContextVar[bool] = ContextVar("aden_in_hook", default=False)
+_warned_loop = False
+
+Hook = Callable[..., Any]
+
+
+def in_hook() -> bool:
+    """Whether this code was called by a hook. Its LLM calls are metered but never asked about."""
+    return _in_hook.get()
+
+
+# The two loops below say the same, once for each colour.
+
+
+def drive(exchange: Exchange, step: Step, hook: Hook | None, timeout: float) -> Send | Refuse:
+    while True:
+        match step:
+            case Ask():
+                assert hook is not None
+                step = _ask(exchange, step, hook, timeout)
+            case Wait():
+                step = exchange.waited(_sleep(step.seconds))
+            case Send() | Refuse():
+                return step
+
+
+async def drive_async(exchange: Exchange, step: Step, hook: Hook | None, timeout: float) -> Send | Refuse:
+    while True:
+        match step:
+            case Ask():
+                assert hook is not None
+                step = await _ask_async(exchange, step, hook, timeout)
+            case Wait():
+                step = exchange.waited(await _sleep_async(step.seconds))
+            case Send() | Refuse():
+                return step
+
+
+def _ask(exchange: Exchange, step: Ask, hook: Hook, timeout: float) -> Step:
+    token = _in_hook.set(True)
+    try:
+        result = hook(step.params, step.context)
+        if inspect.isawaitable(result):
+            result = _on_our_loop(result, timeout)
+    except Exception as exc:  # noqa: BLE001 - a user's hook: `fail_open` decides
+        return exchange.answer_failed(exc)
+    finally:
+        _in_hook.reset(token)
+    return exchange.answer(result)
+
+
+async def _ask_async(exchange: Exchange, step: Ask, hook: Hook, timeout: float) -> Step:
+    import anyio
+
+    token = _in_hook.set(True)
+    try:
+        result = hook(step.params, step.context)
+        if inspect.isawaitable(result):
+            with anyio.fail_after(timeout):
+                result = await result
+    except Exception as exc:  # noqa: BLE001 - a user's hook: `fail_open` decides
+        return exchange.answer_failed(exc)
+    finally:
+        _in_hook.reset(token)
+    return exchange.answer(result)
+
+
+def _sleep(seconds: float) -> float:
+    """Sleep on this thread; says for how long."""
+    if _on_a_loop():
+        _warn_of_loop()
+        seconds = min(seconds, MAX_BLOCK_S)
+    start = time.monotonic()
+    time.sleep(seconds)
+    return time.monotonic() - start
+
+
+async def _sleep_async(seconds: float) -> float:
+    import anyio
+
+    start = time.monotonic()
+    await anyio.sleep(seconds)
+    return time.monotonic() - start
+
+
+def _on_a_loop() -> bool:
+    """Whether an event loop runs on this thread, so that sleeping would hold up its other tasks."""
+    if "asyncio" in sys.modules:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            pass
+        else:
+            return True
+    trio = sys.modules.get("trio")
+    return trio is not None and trio.lowlevel.in_trio_run()
+
+
+def _warn_of_loop() -> None:
+    global _warned_loop
+    if not _warned_loop:
+        _warned_loop = True
+        internal_fault(
+            "throttle",
+            RuntimeWarning(
+                "a sync client was throttled on an event loop's thread; waits there are cut to 250 ms. "
+                "Use the SDK's async client inside a loop."
+            ),
+        )
+
+
+# An async hook under a sync client runs on one loop of ours, in the caller's context.
+
+_loop: asyncio.AbstractEventLoop | None = None
+_loop_lock = threading.Lock()
+
+
+def _on_our_loop(awaitable: Awaitable[Any], timeout: float) -> Any:
+    context = contextvars.copy_context()
+    loop = _our_loop()
+    done: Any = _Outcome()
+
+    def begin() -> None:
+        async def run() -> None:
+            try:
+                done.set(await asyncio.wait_for(awaitable, timeout), None)
+            except BaseException as exc:  # noqa: BLE001 - handed to the caller's thread
+                done.set(None, exc)
+
+        task = loop.create_task(run(), context=context)
+        done.task = task
+
+    loop.call_soon_threadsafe(begin)
+    return done.result(timeout)
+
+
+class _Outcome:
+    """A result that another thread waits for."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._value: Any = None
+        self._error: BaseException | None = None
+        self.task: object = None
+
+    def set(self, value: Any, error: BaseException | None) -> None:
+        self._value, self._error = value, error
+        self._event.set()
+
+    def result(self, timeout: float) -> Any:
+        # Half a second more than the hook has: a hook that blocks our loop must not hold the call.
+        if not self._event.wait(timeout + 0.5):
+            raise TimeoutError(f"before_request took longer than {timeout} s")
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+
+def _our_loop() -> asyncio.AbstractEventLoop:
+    global _loop
+    with _loop_lock:
+        if _loop is None or _loop.is_closed():
+            _loop = asyncio.new_event_loop()
+            threading.Thread(target=_loop.run_forever, name="aden-hooks", daemon=True).start()
+        return _loop
+
+
+def _forget_loop() -> None:
+    global _loop, _loop_lock
+    _loop = None
+    _loop_lock = threading.Lock()
+
+
+on_fork_in_child(_forget_loop)

@@ -1,0 +1,173 @@
+"""The one method where client meets transport, patched on both client classes of a library.
+
+`_send_single_request` has the same name and arguments in httpx 0.27, 0.28 and httpx2 2.x; every client,
+transport, mount and mock passes through it. Classes keep their identity, and `remove()` puts back the
+very objects that were there.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from ..emitters.delivery import in_emitter
+from ..meter import Meter, classifier, state
+from ._family import GLOBAL, PER_CLIENT, PER_VENDOR, Family, address, inside, open_exchange
+from ._transport import AsyncMeterTransportMixin, MeterTransportMixin, by_hand_count
+
+__all__ = ["CLIENT_METER", "Seam"]
+
+METHOD = "_send_single_request"
+CLIENT_METER = "_aden_meter"
+"""Attribute of an httpx client that `make_metered_*` was given."""
+
+_log = logging.getLogger("aden.seam")
+
+
+class Seam:
+    """The patch of one library. Can be put in place and taken out any number of times."""
+
+    def __init__(self, family: Family) -> None:
+        self.family = family
+        self._active = False
+        self._patched: list[tuple[type, Any, Any]] = []
+
+    @property
+    def in_place(self) -> bool:
+        return self._active
+
+    def put(self) -> None:
+        """Patch both client classes. Safe to repeat."""
+        if self._active:
+            return
+        self._active = True
+        module = self.family.module
+        for client, bound in ((module.Client, self._sync), (module.AsyncClient, self._async)):
+            original = client.__dict__.get(METHOD)
+            if original is None or list(inspect.signature(original).parameters) != ["self", "request"]:
+                self._active = False
+                self.remove()
+                _log.warning(
+                    "%s.%s has no %s(request); its traffic is not metered. Pass a MeterTransport by hand.",
+                    module.__name__,
+                    client.__name__,
+                    METHOD,
+                )
+                return
+            if any(known is client and ours is original for known, _, ours in self._patched):
+                continue  # somebody wrapped ours meanwhile and has put it back
+            ours = bound(original)
+            setattr(client, METHOD, ours)
+            self._patched.append((client, original, ours))
+
+    def remove(self) -> None:
+        """Put the originals back. Where another patch lies on top of ours, ours stays below it, inert."""
+        self._active = False
+        kept = []
+        for client, original, ours in self._patched:
+            if client.__dict__.get(METHOD) is ours:
+                setattr(client, METHOD, original)
+            else:
+                kept.append((client, original, ours))
+        self._patched = kept
+
+    # -- the two colours, one below the other ----------------------------------------------------
+
+    def _sync(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        seam, family = self, self.family
+
+        @functools.wraps(original)
+        def _send_single_request(client: Any, request: Any) -> Any:
+            if not seam._active:
+                return original(client, request)
+            host, target = address(request.url)
+            if not classifier.may_be_call(host, request.method, target):
+                return original(client, request)
+            opened = seam._open(client, request, host, target)
+            if opened is None:
+                return original(client, request)
+            meter, rank, exchange = opened
+            return family.send(
+                meter,
+                rank,
+                exchange,
+                request,
+                functools.partial(original, client),
+                follows=client.follow_redirects,
+            )
+
+        return _send_single_request
+
+    def _async(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        seam, family = self, self.family
+
+        @functools.wraps(original)
+        async def _send_single_request(client: Any, request: Any) -> Any:
+            if not seam._active:
+                return await original(client, request)
+            host, target = address(request.url)
+            if not classifier.may_be_call(host, request.method, target):
+                return await original(client, request)
+            opened = seam._open(client, request, host, target)
+            if opened is None:
+                return await original(client, request)
+            meter, rank, exchange = opened
+            return await family.send_async(
+                meter,
+                rank,
+                exchange,
+                request,
+                functools.partial(original, client),
+                follows=client.follow_redirects,
+            )
+
+        return _send_single_request
+
+    def _open(self, client: Any, request: Any, host: bytes, target: bytes) -> Any:
+        """`(meter, rank, exchange)` of a call that this layer counts, else None."""
+        if inside.get() is not None or in_emitter():
+            return None
+        found = meter_of(client, request)
+        if found is None:
+            return None
+        meter, rank = found
+        if by_hand_count() and has_own_meter(client, request):
+            return None
+        exchange = open_exchange(self.family, meter, request, host, target)
+        return None if exchange is None else (meter, rank, exchange)
+
+
+def meter_of(client: Any, request: Any) -> tuple[Meter, int] | None:
+    """The most particular meter in force: of this client, of this SDK, of everything."""
+    own = client.__dict__.get(CLIENT_METER)
+    if own is not None:
+        return own, PER_CLIENT
+    if state.vendors:
+        agent = request.headers.get("user-agent", "")
+        for vendor, meter in state.vendors.items():
+            if speaks_for(vendor, agent.encode("ascii", "replace")):
+                return meter, PER_VENDOR
+    everything = state.everything
+    return None if everything is None else (everything, GLOBAL)
+
+
+def speaks_for(vendor: str, agent: bytes) -> bool:
+    """Whether a user agent is that of the vendor's SDK."""
+    return any(
+        agent.startswith(prefix) or prefix in agent
+        for table in classifier.vendors
+        if table.id == vendor or (vendor == "openai" and table.id == "azure")
+        for prefix in table.user_agents
+    )
+
+
+def has_own_meter(client: Any, request: Any) -> bool:
+    """Whether the request goes to a transport made by hand that has options of its own."""
+    transport = client._transport_for_url(request.url)
+    return (
+        isinstance(transport, (MeterTransportMixin, AsyncMeterTransportMixin))
+        and transport._own_meter is not None
+    )

@@ -1,0 +1,237 @@
+"""Response bodies, observed as they pass: the same pieces, in the same order, at the same time.
+
+Nothing here awaits, sleeps or raises on its own account, and a body's end is told to the exchange once,
+however it comes: exhausted, closed, broken off, cancelled or collected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from queue import SimpleQueue
+from typing import Any
+
+from ..core.exchange import Exchange
+from ..framing.content_encoding import Decoder
+
+__all__ = ["AsyncTee", "Hidden", "SyncTee"]
+
+
+class Hidden:
+    """Takes the usage event that we asked for out of a stream, decoding it where it came encoded."""
+
+    __slots__ = ("_decoder", "_error", "_filter")
+
+    def __init__(self, exchange: Exchange, decoder: Decoder | None, error: Callable[[str], Exception]) -> None:
+        assert exchange.usage_filter is not None
+        self._filter = exchange.usage_filter
+        self._decoder = decoder
+        self._error = error
+
+    def receive_data(self, data: bytes) -> bytes:
+        if self._decoder is None:
+            return self._filter.receive_data(data)
+        out = b"".join([self._filter.receive_data(piece) for piece in self._decoder.receive_data(data)])
+        self._check()
+        return out
+
+    def receive_eof(self) -> bytes:
+        if self._decoder is None:
+            return self._filter.receive_eof()
+        out = b"".join([self._filter.receive_data(piece) for piece in self._decoder.receive_eof()])
+        self._check()
+        return out + self._filter.receive_eof()
+
+    def _check(self) -> None:
+        """What cannot be decoded is the same error that the client itself would have raised."""
+        if self._decoder is not None and self._decoder.faults:
+            raise self._error(self._decoder.faults[0])
+
+
+class SyncTee:
+    """Mixed into a library's `SyncByteStream`."""
+
+    def __init__(
+        self, inner: Any, exchange: Exchange, orphans: SimpleQueue[Exchange | None], hidden: Hidden | None = None
+    ) -> None:
+        self._inner = inner
+        self._exchange = exchange
+        self._orphans = orphans
+        self._hidden = hidden
+        self._iterator: Iterator[bytes] | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        # Iterated again, it goes on where it was, as the connection does.
+        if self._iterator is None:
+            if self._hidden is None:
+                self._iterator = observed(self._inner, self._exchange)
+            else:
+                self._iterator = filtered(self._inner, self._exchange, self._hidden)
+        return self._iterator
+
+    def close(self) -> None:
+        try:
+            self._inner.close()
+        finally:
+            self._exchange.close()
+
+    def __getattr__(self, name: str) -> Any:
+        # httpx2 reads `stream.elapsed`; what the library put there stays reachable.
+        return getattr(self._inner, name)
+
+    def __del__(self) -> None:
+        # May run anywhere, under any lock: nothing but a put, which takes none.
+        if self._exchange.state != "ended":
+            self._orphans.put(self._exchange)
+
+
+# Functions, not methods: a generator that referred to its tee would keep it alive until a collection.
+
+
+def observed(inner: Any, exchange: Exchange) -> Iterator[bytes]:
+    try:
+        for data in inner:
+            try:
+                exchange.feed(data)
+            except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
+                exchange.observe_failed(exc)
+            yield data
+    except GeneratorExit:
+        raise  # its end is told by close() or the finaliser
+    except BaseException as exc:
+        exchange.fail(exc)
+        raise
+    exchange.receive_eof()
+
+
+def filtered(inner: Any, exchange: Exchange, hidden: Hidden) -> Iterator[bytes]:
+    try:
+        for data in inner:
+            try:
+                exchange.feed(data)
+            except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
+                exchange.observe_failed(exc)
+            if shown := hidden.receive_data(data):
+                yield shown
+        if shown := hidden.receive_eof():
+            yield shown
+    except GeneratorExit:
+        raise
+    except BaseException as exc:
+        exchange.fail(exc)
+        raise
+    exchange.receive_eof()
+
+
+class AsyncTee:
+    """Mixed into a library's `AsyncByteStream`."""
+
+    def __init__(
+        self, inner: Any, exchange: Exchange, orphans: SimpleQueue[Exchange | None], hidden: Hidden | None = None
+    ) -> None:
+        self._inner = inner
+        self._exchange = exchange
+        self._orphans = orphans
+        self._hidden = hidden
+        self._iterator: AsyncIterator[bytes] | None = None
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        # openai 3 iterates a stream a second time to drain it.
+        if self._iterator is None:
+            if self._hidden is None:
+                self._iterator = AsyncObserved(self._inner, self._exchange)
+            else:
+                self._iterator = AsyncFiltered(self._inner, self._exchange, self._hidden)
+        return self._iterator
+
+    async def aclose(self) -> None:
+        try:
+            await self._inner.aclose()
+        finally:
+            self._exchange.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def __del__(self) -> None:
+        if self._exchange.state != "ended":
+            self._orphans.put(self._exchange)
+
+
+class AsyncObserved:
+    """An async generator in all but name.
+
+    A true one would be finalised by the event loop a second time (trio warns of each), and httpx2 closes
+    what looks like one as soon as its reader stops.
+    """
+
+    __slots__ = ("_exchange", "_inner", "_next")
+
+    def __init__(self, inner: Any, exchange: Exchange) -> None:
+        self._inner = inner.__aiter__()
+        self._next = self._inner.__anext__
+        self._exchange = exchange
+
+    def __aiter__(self) -> AsyncObserved:
+        return self
+
+    async def __anext__(self) -> bytes:
+        exchange = self._exchange
+        try:
+            data: bytes = await self._next()
+        except StopAsyncIteration:
+            exchange.receive_eof()
+            raise
+        except BaseException as exc:
+            exchange.fail(exc)
+            raise
+        try:
+            exchange.feed(data)
+        except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
+            exchange.observe_failed(exc)
+        return data
+
+    async def asend(self, value: Any) -> bytes:
+        return await self.__anext__()
+
+    async def athrow(self, *exc: Any) -> bytes:
+        result: bytes = await self._inner.athrow(*exc)
+        return result
+
+    async def aclose(self) -> None:
+        close = getattr(self._inner, "aclose", None)
+        if close is not None:
+            await close()
+
+
+class AsyncFiltered(AsyncObserved):
+    """The same, without the usage event."""
+
+    __slots__ = ("_ended", "_hidden")
+
+    def __init__(self, inner: Any, exchange: Exchange, hidden: Hidden) -> None:
+        super().__init__(inner, exchange)
+        self._hidden = hidden
+        self._ended = False
+
+    async def __anext__(self) -> bytes:
+        exchange = self._exchange
+        try:
+            while not self._ended:
+                try:
+                    data: bytes = await self._next()
+                except StopAsyncIteration:
+                    self._ended = True
+                    shown = self._hidden.receive_eof()
+                    exchange.receive_eof()
+                else:
+                    try:
+                        exchange.feed(data)
+                    except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
+                        exchange.observe_failed(exc)
+                    shown = self._hidden.receive_data(data)
+                if shown:
+                    return shown
+        except BaseException as exc:
+            exchange.fail(exc)
+            raise
+        raise StopAsyncIteration

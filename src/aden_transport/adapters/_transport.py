@@ -1,0 +1,106 @@
+"""The transports that users wrap by hand; one class per library is bound from these."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ..emitters.delivery import in_emitter
+from ..meter import Meter, classifier, meter_for
+from ._family import BY_HAND, Family, address, inside, open_exchange
+
+if TYPE_CHECKING:
+    from ..options import MeterOptions
+
+__all__ = ["AsyncMeterTransportMixin", "MeterTransportMixin", "by_hand_count"]
+
+_alive = 0
+
+
+def by_hand_count() -> int:
+    """How many transports were ever made by hand, so that the seam looks for them only then."""
+    return _alive
+
+
+class _ByHand:
+    _family: ClassVar[Family]
+
+    def __init__(self, options: MeterOptions | None = None, inner: Any = None) -> None:
+        global _alive
+        self._own_meter: Meter | None = None if options is None else Meter(options)
+        self._inner = self._default_inner() if inner is None else inner
+        _alive += 1
+
+    def _default_inner(self) -> Any:
+        raise NotImplementedError
+
+    def _open(self, request: Any) -> Any:
+        """`(meter, exchange)` of a call that this transport counts, else None."""
+        host, target = address(request.url)
+        if not classifier.may_be_call(host, request.method, target) or in_emitter():
+            return None
+        outer = inside.get()
+        if outer is not None and outer[1] >= BY_HAND:
+            return None
+        meter = self._own_meter or meter_for(request)
+        exchange = open_exchange(self._family, meter, request, host, target)
+        if exchange is None:
+            return None
+        if outer is not None:
+            outer[0].withdraw()
+        return meter, exchange
+
+
+class MeterTransportMixin(_ByHand):
+    """Meters every call that passes to `inner` (default: the library's own transport).
+
+    `options=None` uses the process's meter, or metering alone where there is none. Given as
+    `transport=`, it replaces the client's proxies from the environment, as any transport does.
+    """
+
+    def _default_inner(self) -> Any:
+        return self._family.module.HTTPTransport()
+
+    def handle_request(self, request: Any) -> Any:
+        opened = self._open(request)
+        if opened is None:
+            return self._inner.handle_request(request)
+        meter, exchange = opened
+        return self._family.send(
+            meter, BY_HAND, exchange, request, self._inner.handle_request, follows=True
+        )
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def __enter__(self) -> Any:
+        self._inner.__enter__()
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        self._inner.__exit__(*exc)
+
+
+class AsyncMeterTransportMixin(_ByHand):
+    """`MeterTransport` for async clients."""
+
+    def _default_inner(self) -> Any:
+        return self._family.module.AsyncHTTPTransport()
+
+    async def handle_async_request(self, request: Any) -> Any:
+        opened = self._open(request)
+        if opened is None:
+            return await self._inner.handle_async_request(request)
+        meter, exchange = opened
+        return await self._family.send_async(
+            meter, BY_HAND, exchange, request, self._inner.handle_async_request, follows=True
+        )
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    async def __aenter__(self) -> Any:
+        await self._inner.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc: Any) -> None:
+        await self._inner.__aexit__(*exc)

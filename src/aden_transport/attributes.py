@@ -1,0 +1,185 @@
+"""Who and what a call belongs to: attribution carried by context variables, headers, options and bodies.
+
+The channels in their order of trust: `context(...)`, `x-aden-*` headers, `request_metadata` and
+`get_context_id` of the options, the body's `metadata`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar, Token, copy_context
+from typing import Any, ParamSpec, TypeVar
+
+from .errors import ConfigurationError
+
+__all__ = [
+    "ROUTING_KEYS",
+    "context",
+    "current_attributes",
+    "current_source",
+    "from_headers",
+    "normalized",
+    "track_source",
+]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+ROUTING_KEYS = frozenset({"agent", "tenant", "customer", "feature", "tags"})
+"""What budgets match on; every other key is metadata that is only recorded."""
+
+SPELLINGS = {"tenant_id": "tenant", "customer_id": "customer", "tag": "tags"}
+"""Other names of the routing keys (the specification and the Aden control protocol use both)."""
+
+MAX_KEYS = 64
+MAX_CHARS = 256
+HEADER_PREFIX = b"x-aden-"
+
+_attributes: ContextVar[Mapping[str, Any] | None] = ContextVar("aden_attributes", default=None)
+_source: ContextVar[str | None] = ContextVar("aden_source", default=None)
+
+
+def current_attributes() -> Mapping[str, Any] | None:
+    """What the enclosing `context(...)` blocks say, or None outside of any."""
+    return _attributes.get()
+
+
+def current_source() -> str | None:
+    """The innermost `track_source(...)`, or None."""
+    return _source.get()
+
+
+def normalized(values: Mapping[str, Any]) -> dict[str, Any]:
+    """One spelling per routing key, `tags` a tuple, at most 64 keys, text cut to 256 characters."""
+    out: dict[str, Any] = {}
+    for raw_key, value in values.items():
+        if value is None or len(out) >= MAX_KEYS:
+            continue
+        key = str(raw_key)[:MAX_CHARS]
+        key = SPELLINGS.get(key, key)
+        if key == "tags":
+            out[key] = tuple(dict.fromkeys((*out.get(key, ()), *_tags(value))))
+        elif key in ROUTING_KEYS:
+            out[key] = str(value)[:MAX_CHARS]
+        else:
+            out[key] = value[:MAX_CHARS] if isinstance(value, str) else value
+    return out
+
+
+def _tags(value: Any) -> tuple[str, ...]:
+    values: Iterable[Any] = value if isinstance(value, (list, tuple, set, frozenset)) else (value,)
+    return tuple(str(tag)[:MAX_CHARS] for tag in list(values)[:MAX_KEYS])
+
+
+def from_headers(headers: Mapping[bytes, bytes]) -> dict[str, Any]:
+    """The attribution in `x-aden-*` headers (lower-case names): `x-aden-agent: writer`, …"""
+    found = {
+        name[len(HEADER_PREFIX) :].decode("ascii", "replace").replace("-", "_"): value.decode("utf-8", "replace")
+        for name, value in headers.items()
+        if name.startswith(HEADER_PREFIX)
+    }
+    if "tags" in found or "tag" in found:
+        joined = ",".join(found.pop(key) for key in ("tags", "tag") if key in found)
+        return normalized({**found, "tags": [t.strip() for t in joined.split(",") if t.strip()]})
+    return normalized(found)
+
+
+class context:  # noqa: N801 - read as a statement: `with context(agent="writer"):`
+    """Attribute every call made inside the block, its tasks included.
+
+    ``with context(agent="writer", tenant="acme", tags=["beta"], order=7): ...``
+
+    Blocks nest; the inner one wins per key and adds its tags. Also a decorator, for functions and
+    coroutine functions. Threads do not inherit it by themselves: hand them `context.wrap(fn)`.
+    """
+
+    def __init__(
+        self,
+        *,
+        agent: str | None = None,
+        tenant: str | None = None,
+        customer: str | None = None,
+        feature: str | None = None,
+        tags: Iterable[str] | str | None = None,
+        **more: Any,
+    ) -> None:
+        given = {"agent": agent, "tenant": tenant, "customer": customer, "feature": feature, **more}
+        if tags is not None:
+            given["tags"] = [tags] if isinstance(tags, str) else list(tags)
+        self._values = normalized(given)
+        self._tokens: list[Token[Mapping[str, Any] | None]] = []
+
+    def __enter__(self) -> context:
+        outer = _attributes.get()
+        values = self._values
+        if outer:
+            values = {**outer, **values}
+            if "tags" in outer and "tags" in self._values:
+                values["tags"] = tuple(dict.fromkeys((*outer["tags"], *self._values["tags"])))
+        self._tokens.append(_attributes.set(values))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _attributes.reset(self._tokens.pop())
+
+    async def __aenter__(self) -> context:
+        return self.__enter__()
+
+    async def __aexit__(self, *_: object) -> None:
+        self.__exit__()
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        return _entering(lambda: context(**self._values), function)
+
+    @staticmethod
+    def wrap(function: Callable[P, R]) -> Callable[P, R]:
+        """`function` bound to the context variables of now, for `Thread(target=…)` and executors."""
+        captured = copy_context()
+
+        @functools.wraps(function)
+        def run(*args: P.args, **kwargs: P.kwargs) -> R:
+            # A context object can be entered once at a time; a copy lets threads run side by side.
+            return captured.copy().run(function, *args, **kwargs)
+
+        return run
+
+
+class track_source:  # noqa: N801 - read as a statement: `with track_source("extraction"):`
+    """Tag every call made inside the block with what triggered it (`event.source`)."""
+
+    def __init__(self, name: str) -> None:
+        if not isinstance(name, str) or not name:
+            raise ConfigurationError("track_source() needs a name: pass a non-empty string.")
+        self._name = name[:MAX_CHARS]
+        self._tokens: list[Token[str | None]] = []
+
+    def __enter__(self) -> track_source:
+        self._tokens.append(_source.set(self._name))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _source.reset(self._tokens.pop())
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        return _entering(lambda: track_source(self._name), function)
+
+
+def _entering(block: Callable[[], context | track_source], function: Callable[P, R]) -> Callable[P, R]:
+    import inspect
+
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def run_async(*args: P.args, **kwargs: P.kwargs) -> Any:
+            with block():
+                return await function(*args, **kwargs)
+
+        return run_async  # type: ignore[return-value]
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        with block():
+            return function(*args, **kwargs)
+
+    return run

@@ -1,0 +1,1 @@
+"""One call's life, without network, clock, thread or HTTP library."""

@@ -1,0 +1,187 @@
+"""Which vendor and operation a request is, by host, path and user agent."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from urllib.parse import unquote
+
+from ..errors import ConfigurationError
+from ..vendors import VENDORS, Operation, Vendor
+
+__all__ = ["Call", "Classifier"]
+
+MAX_HOSTS = 4096
+MAX_TARGETS = 1024
+
+CALL_TAILS = (
+    b"/chat/completions",
+    b"/completions",
+    b"/responses",
+    b"/embeddings",
+    b"/moderations",
+    b"/images/generations",
+    b"/images/edits",
+    b"/images/variations",
+    b"/audio/transcriptions",
+    b"/audio/translations",
+    b"/audio/speech",
+    b"/v1/messages",
+    b"/v1/complete",
+    b":generateContent",
+    b":streamGenerateContent",
+    b":embedContent",
+    b":batchEmbedContents",
+    b":rawPredict",
+    b":streamRawPredict",
+)
+"""Ends of paths that may be a call to a model on a host that nobody has heard of."""
+
+
+class Call:
+    """A request, classified."""
+
+    __slots__ = ("known_host", "model", "operation", "vendor")
+
+    def __init__(self, vendor: Vendor, operation: Operation, model: str | None, known_host: bool) -> None:
+        self.vendor = vendor
+        self.operation = operation
+        self.model = model
+        """The model named in the path, if it is."""
+        self.known_host = known_host
+        """Whether the host is one of the vendor's, so that its quirks may be relied on."""
+
+
+class Classifier:
+    """Verdicts by host and target, remembered. A host that is no vendor's costs one look-up.
+
+    Safe for threads: dictionaries are only added to or cleared.
+    """
+
+    def __init__(self, vendors: Iterable[Vendor] = VENDORS) -> None:
+        self._vendors = list(vendors)
+        self._hosts: dict[bytes, Vendor | None] = {}
+        self._targets: dict[tuple[bytes, str, bytes, bytes | None], Call | None] = {}
+        self._remember_hosts()
+
+    def _remember_hosts(self) -> None:
+        self._hosts = {host.encode(): vendor for vendor in self._vendors for host in vendor.hosts}
+        self._targets.clear()
+
+    @property
+    def vendors(self) -> tuple[Vendor, ...]:
+        """All tables, the registered ones included."""
+        return tuple(self._vendors)
+
+    def register(
+        self,
+        name: str,
+        *,
+        hosts: Iterable[str],
+        like: str = "openai",
+        accepts_stream_options: bool = False,
+        price_provider: str | None = None,
+    ) -> Vendor:
+        """Add hosts (`"llm.example.com"`, `"127.0.0.1:8000"`) that speak a known vendor's format.
+
+        Raises: ConfigurationError where `like` is no vendor or no host is given.
+        """
+        base = next((v for v in self._vendors if v.id == like), None)
+        if base is None:
+            known = ", ".join(v.id for v in self._vendors)
+            raise ConfigurationError(f"register_vendor(like={like!r}): use one of {known}.")
+        names = tuple(hosts)
+        if not names or not all(isinstance(h, str) and h and "/" not in h for h in names):
+            raise ConfigurationError(
+                'register_vendor(hosts=…) needs host names without scheme or path, like "llm.example.com".'
+            )
+        vendor = dataclasses.replace(
+            base,
+            id=name,
+            hosts=names,
+            host_suffixes=(),
+            user_agents=(),
+            accepts_stream_options=accepts_stream_options,
+            price_provider=price_provider or (base.price_provider if name == like else None),
+        )
+        self._vendors.append(vendor)
+        self._remember_hosts()
+        return vendor
+
+    def unregister(self, vendor: Vendor) -> None:
+        """Take back what `register` added."""
+        self._vendors = [v for v in self._vendors if v is not vendor]
+        self._remember_hosts()
+
+    def may_be_call(self, host: bytes, method: str, target: bytes) -> bool:
+        """The gate: False for what is certainly no call to a model. Headers are not needed for it."""
+        try:
+            vendor = self._hosts[host]
+        except KeyError:
+            vendor = self._vendor_of_new_host(host)
+        if vendor is not None:
+            return True
+        if b"?" in target:
+            target = target[: target.index(b"?")]
+        return target.endswith(CALL_TAILS) or b"/responses/" in target
+
+    def _vendor_of_new_host(self, host: bytes) -> Vendor | None:
+        name = host.decode("ascii", "replace").lower()
+        bare = name.rpartition(":")[0] if name.count(":") == 1 else name
+        found = next((v for v in self._vendors if name in v.hosts or bare in v.hosts), None)
+        if found is None:
+            found = next((v for v in self._vendors if v.host_suffixes and bare.endswith(v.host_suffixes)), None)
+        if len(self._hosts) >= MAX_HOSTS:
+            self._remember_hosts()
+        self._hosts[host] = found
+        return found
+
+    def classify(self, host: bytes, method: str, target: bytes, headers: Mapping[bytes, bytes]) -> Call | None:
+        """The call that this request is, or None where it is none that is metered."""
+        key = (host, method, target, headers.get(b"user-agent"))
+        try:
+            return self._targets[key]
+        except KeyError:
+            pass
+        vendor = self._hosts[host] if host in self._hosts else self._vendor_of_new_host(host)
+        path = target.partition(b"?")[0].decode("ascii", "replace")
+        if vendor is not None:
+            call = match(vendor, method, path, known_host=True)
+        else:
+            call = self._on_unknown_host(method, path, headers)
+        if len(self._targets) >= MAX_TARGETS:
+            self._targets.clear()
+        self._targets[key] = call
+        return call
+
+    def _on_unknown_host(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> Call | None:
+        """The SDK says whose format it speaks; without an SDK only an unmistakable path counts."""
+        agent = headers.get(b"user-agent", b"")
+        for vendor in self._vendors:
+            if vendor.user_agents and (
+                agent.startswith(vendor.user_agents)
+                or (vendor.id == "gemini" and any(name in agent for name in vendor.user_agents))
+            ):
+                return match(vendor, method, path, known_host=False)
+        for vendor in self._vendors:
+            call = match(vendor, method, path, known_host=False, strong_only=True)
+            if call is not None:
+                return call
+        return None
+
+
+def match(
+    vendor: Vendor, method: str, path: str, *, known_host: bool, strong_only: bool = False
+) -> Call | None:
+    """The first route of `vendor` that fits, as a call; None where none does or it is no use of a model."""
+    for entry in vendor.routes:
+        if entry.method != method or (strong_only and not entry.strong):
+            continue
+        found = entry.pattern.search(path)
+        if found is None:
+            continue
+        if not entry.operation.metered:
+            return None
+        model = unquote(found["model"]) if entry.rewrite_path else None
+        return Call(vendor, entry.operation, model, known_host)
+    return None

@@ -1,0 +1,450 @@
+"""One call's life: from the request's bytes to its one event. Adapters drive it, it does no I/O.
+
+::
+
+    step = exchange.start()          # Ask, Wait, Send or Refuse; see steps.py
+    exchange.receive_response(...)   # status and headers
+    exchange.feed(data)              # each piece of the body, as it passes
+    exchange.receive_eof()           # or close(), or fail(exc): whatever comes first ends it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from .._guard import internal_fault
+from ..attributes import HEADER_PREFIX, current_attributes, current_source, from_headers, normalized
+from ..errors import RequestCancelledError
+from ..events import ALLOW, AlertEvent, BeforeRequestContext, Decision
+from ..framing.content_encoding import decoder_for
+from ..framing.json_body import JsonBody
+from ..vendors import Reading
+from . import attempts, estimate, rewrite
+from .classify import Call
+from .conclude import Ending, conclude
+from .decide import decision_from_hook
+from .observe import BodyObserver, StreamObserver, ignore
+from .settings import Settings
+from .steps import SEND, Ask, Refuse, Send, Step, Wait
+from .usage_event import UsageEventFilter
+from .wire import Rewrite, WireRequest
+
+__all__ = ["TRANSITIONS", "Exchange"]
+
+NEW, ASKING, WAITING, SENT, RECEIVING, ENDED = "new", "asking", "waiting", "sent", "receiving", "ended"
+
+TRANSITIONS: Mapping[str, frozenset[str]] = {
+    NEW: frozenset({ASKING, WAITING, SENT, ENDED}),
+    ASKING: frozenset({WAITING, SENT, ENDED}),
+    WAITING: frozenset({SENT, ENDED}),
+    SENT: frozenset({RECEIVING, ENDED}),
+    RECEIVING: frozenset({ENDED}),
+    ENDED: frozenset(),
+}
+"""Every way out of every state. A call ends once, from wherever it is."""
+
+MAX_PARSED_REQUEST = 4 * 1024 * 1024
+EMPTY: Mapping[str, Any] = {}
+
+
+class Exchange:
+    """One HTTP attempt of one call."""
+
+    __slots__ = (
+        "_body_observer",
+        "_first_byte_at",
+        "_stream_observer",
+        "attempt",
+        "body",
+        "call",
+        "decision",
+        "degraded_from",
+        "feed",
+        "headers",
+        "logical",
+        "metadata",
+        "model",
+        "reading",
+        "sent_at",
+        "sent_model",
+        "settings",
+        "source",
+        "span_id",
+        "started_at",
+        "state",
+        "status",
+        "stream",
+        "throttled_s",
+        "usage_filter",
+        "wire",
+    )
+
+    def __init__(self, settings: Settings, call: Call, wire: WireRequest) -> None:
+        self.settings = settings
+        self.call = call
+        self.wire = wire
+        self.state = NEW
+        self.started_at = settings.wall()
+        ids = f"{settings.bits(256):064x}"
+        self.span_id = ids[48:]
+        self.logical = logical = attempts.begin(wire, ids[:48])
+        self.attempt = logical.attempt
+        self.body = body = read_request(wire)
+        operation = call.operation
+        model = call.model
+        if model is None:
+            model = body.get("model")
+            if model.__class__ is not str:
+                model = None
+        self.model: str | None = model
+        self.sent_model: str | None = model
+        self.stream = operation.always_streams or (operation.streams is not None and operation.streams(body))
+        self.decision: Decision = ALLOW
+        self.degraded_from: str | None = None
+        self.throttled_s = 0.0
+        self.source = current_source()
+        self.metadata = self._gather_metadata()
+        self.sent_at = 0.0
+        self.status: int | None = None
+        self.headers: Mapping[bytes, bytes] = {}
+        self.reading: Reading | None = None
+        self.usage_filter: UsageEventFilter | None = None
+        self.feed: Callable[[bytes], None] = ignore
+        """Takes each piece of the response body as it passes. Synchronous and bounded."""
+        self._first_byte_at: float | None = None
+        self._body_observer: BodyObserver | None = None
+        self._stream_observer: StreamObserver | None = None
+        settings.open[id(self)] = self
+
+    def _move(self, state: str) -> None:
+        if state not in TRANSITIONS[self.state]:
+            raise AssertionError(f"exchange went from {self.state} to {state}")
+        self.state = state
+
+    def _gather_metadata(self) -> Mapping[str, Any] | None:
+        """What the channels say, the more trusted one last so that it wins."""
+        settings = self.settings
+        found: dict[str, Any] | None = None
+        carried = self.body.get("metadata")
+        if carried.__class__ is dict:
+            found = normalized(carried)
+        given = settings.metadata
+        if given is not None or settings.context_id is not None:
+            found = found or {}
+            _add_given(found, settings)
+        if HEADER_PREFIX in b"|".join(self.wire.headers):
+            found = (found or {}) | from_headers(self.wire.headers)
+        inside = current_attributes()
+        if inside:
+            found = (found or {}) | inside
+        return found
+
+    # -- before the request leaves ---------------------------------------------------------------
+
+    def start(self, *, judged: bool = True) -> Step:
+        """The first step. `judged=False` for calls made inside a hook: metered, never asked about."""
+        known = self.logical.decision
+        if known is not None:
+            self.decision = known
+            self._adopt_model(known)
+            return self._send()
+        if not (judged and self.settings.has_hook):
+            return self._send()
+        self._move(ASKING)
+        return Ask(self.body, self._hook_context())
+
+    def _hook_context(self) -> BeforeRequestContext:
+        from datetime import UTC, datetime
+
+        from .conclude import estimated_cost
+
+        return BeforeRequestContext(
+            model=self.model,
+            provider=self.call.vendor.id,
+            operation=self.call.operation.name,
+            stream=self.stream,
+            trace_id=self.logical.trace_id,
+            span_id=self.span_id,
+            timestamp=datetime.fromtimestamp(self.started_at, UTC).isoformat(),
+            metadata=self.metadata or EMPTY,
+            estimated_cost_usd=estimated_cost(self),
+        )
+
+    def answer(self, result: object) -> Step:
+        """The hook's result. A result that is none counts as a failed hook."""
+        try:
+            decision = decision_from_hook(result)
+        except (TypeError, ValueError) as exc:
+            return self.answer_failed(exc)
+        return self._decide(decision)
+
+    def answer_failed(self, exc: BaseException) -> Step:
+        """The hook raised or took too long: `fail_open` says whether the call goes on."""
+        internal_fault("before_request", exc)
+        if self.settings.fail_open:
+            return self._decide(ALLOW)
+        return self._decide(Decision("block", f"before_request failed: {type(exc).__name__}", "hook"))
+
+    def _decide(self, decision: Decision) -> Step:
+        self.decision = self.logical.decision = decision
+        if decision.action == "block":
+            return self._refuse(decision)
+        if decision.action == "degrade":
+            self._adopt_model(decision)
+        elif decision.action == "alert":
+            self._alert(decision.reason or "", decision.level)
+        if decision.delay_s > 0:
+            self._move(WAITING)
+            return Wait(decision.delay_s)
+        return self._send()
+
+    def waited(self, seconds: float) -> Step:
+        """The wait is over; `seconds` is how long it was."""
+        self.throttled_s += seconds
+        return self._send()
+
+    def _refuse(self, decision: Decision) -> Step:
+        context = self._hook_context()
+        error = RequestCancelledError(decision.reason or "refused", context, decision=decision)
+        self._end(Ending.REFUSED)
+        return Refuse(error)
+
+    def _alert(self, message: str, level: Any) -> None:
+        if self.settings.alert is None:
+            return
+        context_id = (self.metadata or EMPTY).get("context_id")
+        event = AlertEvent(
+            level=level,
+            message=message,
+            reason=self.decision.reason or message,
+            provider=self.call.vendor.id,
+            model=self.model,
+            timestamp=self._hook_context().timestamp,
+            context_id=None if context_id is None else str(context_id),
+        )
+        self.settings.alert(event)
+
+    def _adopt_model(self, decision: Decision) -> None:
+        if decision.action == "degrade" and decision.to_model and decision.to_model != self.model:
+            self.degraded_from = self.model
+            self.sent_model = decision.to_model
+
+    def _send(self) -> Step:
+        self._move(SENT)
+        change = self._rewrite()
+        self.sent_at = self.settings.clock()
+        return SEND if change is None else Send(change)
+
+    def _rewrite(self) -> Rewrite | None:
+        """The changes that are wanted and possible, or None where the request leaves as it is."""
+        wire, body, call = self.wire, self.body, self.call
+        wants_usage = (
+            self.stream
+            and self.settings.stream_usage
+            and call.operation.asks_usage
+            and wire.body is not None
+            and not rewrite.asks_for_usage(body)
+            and rewrite.may_ask_for_usage(call, wire, body)
+        )
+        ours = rewrite.our_headers(wire.headers) if HEADER_PREFIX in b"|".join(wire.headers) else frozenset()
+        if not (wants_usage or ours or self.degraded_from is not None or "metadata" in body):
+            return None
+        if wire.signed:
+            self._hinder("signed")
+            return None
+        change = Rewrite()
+        change.drop_headers = ours
+        if self.degraded_from is not None:
+            self._rewrite_model(change)
+        if wants_usage:
+            self._ask_for_usage(change)
+        self._strip_metadata(change)
+        return change if change else None
+
+    def _rewrite_model(self, change: Rewrite) -> None:
+        wire, model = self.wire, self.sent_model
+        assert model is not None
+        if self.call.model is not None:
+            change.target = rewrite.with_model_in_target(wire.target, self.call, model)
+        if wire.form is not None:
+            change.form = {"model": model}
+        elif wire.body is not None and isinstance(self.body.get("model"), str):
+            change.body = rewrite.with_model(wire.body, self.body, model)
+        if change.target is None and change.body is None and change.form is None:
+            self._hinder("stream body" if wire.body is None else "no model in the request")
+
+    def _ask_for_usage(self, change: Rewrite) -> None:
+        raw = change.body or self.wire.body
+        assert raw is not None
+        asked = rewrite.with_usage(raw, self.body)
+        if asked is not None:
+            change.body = asked
+            # So that the extra event can be taken out of plain text.
+            change.set_headers[b"accept-encoding"] = b"identity"
+            self.usage_filter = UsageEventFilter()
+
+    def _strip_metadata(self, change: Rewrite) -> None:
+        forward = self.settings.forward_metadata
+        if self.wire.form is not None:
+            if forward != "always":
+                names = [n for n in self.wire.form if n.startswith("metadata[")]
+                if names:
+                    change.form = {**(change.form or {}), **dict.fromkeys(names)}
+            return
+        raw = change.body or self.wire.body
+        if raw is None or "metadata" not in self.body:
+            return
+        stripped = rewrite.without_our_metadata(raw, self.call, self.body, forward=forward)
+        if stripped is not None:
+            change.body = stripped
+
+    def _hinder(self, why: str) -> None:
+        """A degrade that cannot be carried out becomes an alert, and the event says why."""
+        if self.degraded_from is None:
+            return
+        decision = self.decision
+        self.sent_model, self.degraded_from = self.model, None
+        self.decision = Decision("alert", decision.reason, decision.source, decision.to_model, hindered=why)
+        self._alert(f"not degraded to {decision.to_model}: {why}", "warning")
+
+    # -- after it has left -----------------------------------------------------------------------
+
+    def receive_response(self, status: int, headers: Mapping[bytes, bytes]) -> None:
+        """Status and headers (lower-case names) of the answer; afterwards `feed` takes its body."""
+        self._move(RECEIVING)
+        self.status = status
+        self.headers = headers
+        if status >= 500 or status in attempts.RETRYABLE:
+            attempts.note_unfinished(self.logical, self.wire)
+        operation = self.call.operation
+        self.reading = reading = Reading()
+        content_type = headers.get(b"content-type", b"")
+        encoding = headers.get(b"content-encoding")
+        decoder = decoder_for(encoding.decode("latin-1")) if encoding else None
+        if decoder is not None and not decoder.supported:
+            reading.faults.append("encoding.unsupported")
+            return
+        streamed = content_type.startswith((b"text/event-stream", b"application/x-ndjson"))
+        if status < 400 and operation.stream is not None and (streamed or self.stream):
+            self._stream_observer = StreamObserver(
+                operation.stream,
+                reading,
+                decoder,
+                full=not streamed or self._reads_every_event(),
+                on_terminal=self._receive_terminal,
+            )
+            self.feed = self._feed_first
+        elif b"json" in content_type or not content_type or status >= 400:
+            self._body_observer = BodyObserver(decoder)
+            self.feed = self._body_observer.receive_data
+
+    def _reads_every_event(self) -> bool:
+        body = self.body
+        if body.get("tools") or body.get("functions"):
+            return True
+        n = body.get("n")
+        return n is not None and n != 1
+
+    def _feed_first(self, data: bytes) -> None:
+        self._first_byte_at = self.settings.clock()
+        assert self._stream_observer is not None
+        self.feed = self._stream_observer.receive_data
+        self.feed(data)
+
+    def _receive_terminal(self) -> None:
+        self.feed = ignore
+        self._end(Ending.COMPLETE)
+
+    def observe_failed(self, exc: BaseException) -> Callable[[bytes], None]:
+        """Observing raised, which it must not: count it, and let the bytes pass unseen."""
+        internal_fault("observe", exc)
+        if self.reading is not None:
+            self.reading.faults.append("observe.failed")
+        self._body_observer = self._stream_observer = None
+        self.feed = ignore
+        return ignore
+
+    def receive_eof(self) -> None:
+        """The body has ended by itself."""
+        self._end(Ending.EOF)
+
+    def close(self) -> None:
+        """The application closed the answer, perhaps before its end."""
+        self._end(Ending.CLOSED)
+
+    def fail(self, exc: BaseException) -> None:
+        """An exception ended the attempt: the transport's, a cancellation, or one thrown into the body."""
+        if self.state == SENT and not isinstance(exc, (KeyboardInterrupt, SystemExit)):
+            attempts.note_unfinished(self.logical, self.wire)
+        self._end(Ending.FAILED, exc)
+
+    def withdraw(self) -> None:
+        """Another meter, closer to the wire, takes this call over: no event."""
+        self.settings.open.pop(id(self), None)
+        self.state = ENDED
+        self.feed = ignore
+
+    def redirect(self) -> None:
+        """A redirect that the client follows: the next hop goes on with this logical call."""
+        attempts.note_unfinished(self.logical, self.wire, redirected=True)
+        self.withdraw()
+
+    def _end(self, ending: Ending, exc: BaseException | None = None) -> None:
+        """The one way out. Taking the exchange from the open ones is atomic, so it ends once."""
+        if self.settings.open.pop(id(self), None) is None:
+            return
+        self.state = ENDED
+        self.feed = ignore
+        try:
+            event = conclude(self, ending, exc, self.settings.clock())
+        except Exception as fault:  # noqa: BLE001 - a fault of ours is not the application's
+            internal_fault("conclude", fault)
+            return
+        if event is not None:
+            self.settings.emit(event)
+
+    @property
+    def body_observer(self) -> BodyObserver | None:
+        return self._body_observer
+
+    @property
+    def stream_observer(self) -> StreamObserver | None:
+        return self._stream_observer
+
+    @property
+    def first_byte_at(self) -> float | None:
+        return self._first_byte_at
+
+
+def read_request(wire: WireRequest) -> Mapping[str, Any]:
+    """The members of a JSON or multipart request body; empty where there are none to read."""
+    raw = wire.body
+    if raw is None:
+        return wire.form or EMPTY
+    if len(raw) > MAX_PARSED_REQUEST:
+        return _edges_of(raw)
+    body = JsonBody(limit=MAX_PARSED_REQUEST)
+    body.receive_data(raw)
+    value = body.value()
+    return value if value.__class__ is dict else EMPTY  # type: ignore[return-value]
+
+
+def _edges_of(raw: bytes) -> Mapping[str, Any]:
+    body = JsonBody()
+    body.receive_data(raw)
+    names: Iterable[str] = ("model", "stream", "stream_options", "n", "max_tokens", "metadata")
+    return {name: value for name in names if (value := body.member(name)) is not None}
+
+
+def _add_given(found: dict[str, Any], settings: Settings) -> None:
+    """The options' metadata and context id; a callable that raises is counted, not felt."""
+    given = settings.metadata
+    try:
+        values = given() if callable(given) else given
+        if values:
+            found.update(normalized(values))
+        if settings.context_id is not None and (context_id := settings.context_id()) is not None:
+            found["context_id"] = str(context_id)
+    except Exception as exc:  # noqa: BLE001 - a user's callable
+        internal_fault("request_metadata", exc)

@@ -1,0 +1,73 @@
+"""What the exchanges of one meter share. Clocks, randomness and the way out are handed in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..events import AlertEvent, MetricEvent
+from ..pricing import PriceBook
+
+if TYPE_CHECKING:
+    from .exchange import Exchange
+
+__all__ = ["Settings"]
+
+
+class Settings:
+    """Shared by the exchanges of one meter."""
+
+    __slots__ = (
+        "agent_name",
+        "alert",
+        "bits",
+        "clock",
+        "context_id",
+        "counted_ids",
+        "emit",
+        "fail_open",
+        "forward_metadata",
+        "has_hook",
+        "metadata",
+        "open",
+        "prices",
+        "stream_usage",
+        "wall",
+    )
+
+    def __init__(
+        self,
+        *,
+        emit: Callable[[MetricEvent], None],
+        prices: PriceBook,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        bits: Callable[[int], int],
+        alert: Callable[[AlertEvent], None] | None = None,
+        has_hook: bool = False,
+        metadata: Callable[[], Mapping[str, Any] | None] | Mapping[str, Any] | None = None,
+        context_id: Callable[[], str | None] | None = None,
+        stream_usage: bool = True,
+        forward_metadata: str = "native",
+        fail_open: bool = True,
+        agent_name: str | None = None,
+    ) -> None:
+        self.emit = emit
+        self.alert = alert
+        self.prices = prices
+        self.clock = clock
+        """Monotonic seconds."""
+        self.wall = wall
+        """Seconds since the epoch."""
+        self.bits = bits
+        self.has_hook = has_hook
+        self.metadata = metadata
+        self.context_id = context_id
+        self.stream_usage = stream_usage
+        self.forward_metadata = forward_metadata
+        self.fail_open = fail_open
+        self.agent_name = agent_name
+        self.open: dict[int, Exchange] = {}
+        """Exchanges under way, by identity. Taking one out is what ends it, once."""
+        self.counted_ids: dict[tuple[str, str], None] = {}
+        """Answers already counted, so that polling one again counts nothing; bounded."""

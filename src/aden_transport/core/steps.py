@@ -1,0 +1,55 @@
+"""What an exchange asks its adapter to do next, before the request leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from ..errors import RequestCancelledError
+from ..events import BeforeRequestContext
+from .wire import Rewrite
+
+__all__ = ["SEND", "Ask", "Refuse", "Send", "Step", "Wait"]
+
+
+class Ask:
+    """Call the hook with `params` and `context`, then `exchange.answer(result)` or `answer_failed(exc)`."""
+
+    __slots__ = ("context", "params")
+
+    def __init__(self, params: Mapping[str, Any], context: BeforeRequestContext) -> None:
+        self.params = params
+        self.context = context
+
+
+class Wait:
+    """Sleep `seconds` on the caller's own loop or thread, then `exchange.waited(slept)`."""
+
+    __slots__ = ("seconds",)
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+
+class Send:
+    """Send the request, changed on a copy as `rewrite` says, or as it is."""
+
+    __slots__ = ("rewrite",)
+
+    def __init__(self, rewrite: Rewrite | None) -> None:
+        self.rewrite = rewrite
+
+
+class Refuse:
+    """Send nothing; `error` is for the caller. The exchange has ended."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: RequestCancelledError) -> None:
+        self.error = error
+
+
+SEND = Send(None)
+"""Send the request as it is."""
+
+Step: TypeAlias = Ask | Wait | Send | Refuse

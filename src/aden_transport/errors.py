@@ -1,0 +1,103 @@
+"""The exceptions of aden-transport.
+
+::
+
+    AdenError
+    ├── RequestCancelledError      a call was refused before any byte was sent
+    │   └── BudgetExceededError    ... because a budget does not cover it
+    └── ConfigurationError         an option, policy or argument cannot be used as given
+
+Only `RequestCancelledError` and its subclasses ever reach code that makes LLM calls.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from .events import BeforeRequestContext, Decision
+
+__all__ = [
+    "AdenError",
+    "BudgetExceededError",
+    "ConfigurationError",
+    "RequestCancelledError",
+    "find_cancelled",
+]
+
+
+class AdenError(Exception):
+    """Base of every exception that aden-transport raises."""
+
+
+class ConfigurationError(AdenError):
+    """An option or argument cannot be used; the message says what to change."""
+
+
+class RequestCancelledError(AdenError):
+    """The call was refused before it was sent: the vendor saw no byte of it.
+
+    Not an HTTP library's error, so that no SDK takes it for a network fault and retries.
+    """
+
+    status_code: int = 403
+    """What gateways and frameworks that map exceptions to HTTP should answer."""
+
+    def __init__(
+        self,
+        reason: str,
+        context: BeforeRequestContext | None = None,
+        *,
+        decision: Decision | None = None,
+        budget_id: str | None = None,
+        budget_name: str | None = None,
+        spent_usd: float | None = None,
+        limit_usd: float | None = None,
+        resets_at: datetime | None = None,
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.message = reason
+        self.context = context
+        self.decision = decision
+        self.budget_id = budget_id
+        self.budget_name = budget_name
+        self.spent_usd = spent_usd
+        self.limit_usd = limit_usd
+        self.resets_at = resets_at
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild, (type(self), self.reason, dict(self.__dict__)))
+
+
+class BudgetExceededError(RequestCancelledError):
+    """The call does not fit what is left of a budget."""
+
+
+def _rebuild(kind: type[RequestCancelledError], reason: str, state: dict[str, Any]) -> RequestCancelledError:
+    """Unpickle: process pools and task queues carry this exception across processes."""
+    error = kind(reason)
+    error.__dict__.update(state)
+    return error
+
+
+def find_cancelled(exc: BaseException | None) -> RequestCancelledError | None:
+    """The `RequestCancelledError` that `exc` is, wraps or groups, else None.
+
+    Frameworks wrap what an SDK raises; this walks `__cause__`, `__context__` and exception groups.
+    """
+    seen: set[int] = set()
+    pending: list[BaseException | None] = [exc]
+    while pending:
+        current = pending.pop()
+        if current is None or id(current) in seen:
+            continue
+        if isinstance(current, RequestCancelledError):
+            return current
+        seen.add(id(current))
+        pending += [current.__context__, current.__cause__]
+        if isinstance(current, BaseExceptionGroup):
+            pending += current.exceptions
+    return None

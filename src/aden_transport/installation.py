@@ -1,0 +1,448 @@
+"""`instrument()` and its kin: which meters are in force, and where they see calls."""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import importlib.abc
+import importlib.util
+import logging
+import sys
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ._guard import internal_fault
+from .adapters._seam import CLIENT_METER, Seam
+from .errors import ConfigurationError
+from .meter import Meter, classifier, meters, state
+from .options import MeterOptions
+
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+
+    from .vendors import Vendor
+
+__all__ = [
+    "InstrumentResult",
+    "SDKStatus",
+    "flush",
+    "get_instrumented_sdks",
+    "get_options",
+    "instrument",
+    "instrument_anthropic",
+    "instrument_async",
+    "instrument_gemini",
+    "instrument_openai",
+    "is_instrumented",
+    "make_metered_openai",
+    "register_vendor",
+    "uninstrument",
+    "uninstrument_anthropic",
+    "uninstrument_async",
+    "uninstrument_gemini",
+    "uninstrument_openai",
+    "update_options",
+]
+
+FLUSH_S = 5.0
+"""How long `uninstrument()` waits for emitters."""
+EXIT_S = 2.0
+"""How long the interpreter's exit waits for emitters."""
+
+_log = logging.getLogger("aden.installation")
+_lock = threading.RLock()
+_seams: dict[int, Seam] = {}
+"""By identity of the library's module: `httpx2.alias_httpx()` makes two names one module."""
+_clients_metered = 0
+
+LIBRARIES = ("httpx", "httpx2")
+BRIDGED = "aiohttp"
+
+SDKS: Mapping[str, tuple[str, str]] = {
+    # attribute of InstrumentResult: (importable module, distribution)
+    "openai": ("openai", "openai"),
+    "anthropic": ("anthropic", "anthropic"),
+    "gemini": ("google.genai", "google-genai"),
+    "mistral": ("mistralai", "mistralai"),
+    "cohere": ("cohere", "cohere"),
+    "groq": ("groq", "groq"),
+    "together": ("together", "together"),
+    "huggingface": ("huggingface_hub", "huggingface-hub"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SDKStatus:
+    """How one SDK's traffic is seen."""
+
+    name: str
+    version: str
+    http_library: str | None
+    """`"httpx"`, `"httpx2"`, or what else it uses; None where it cannot be told."""
+    seen: bool
+    reason: str
+    """Why it is seen or not."""
+
+    def __bool__(self) -> bool:
+        return self.seen
+
+
+class InstrumentResult:
+    """What `instrument()` sees: an attribute per SDK (`result.openai`), truthy where it is installed and
+    its traffic is seen. `details` has the status of every installed SDK."""
+
+    def __init__(self, only: str | None = None) -> None:
+        self._only = only
+
+    def __getattr__(self, name: str) -> SDKStatus | None:
+        if name not in SDKS:
+            raise AttributeError(name)
+        return self.details.get(name)
+
+    @property
+    def details(self) -> Mapping[str, SDKStatus]:
+        """Per installed SDK its version, its HTTP library, and whether its traffic is seen, and why."""
+        names = SDKS if self._only is None else (self._only,)
+        return {name: status for name in names if (status := _status(name)) is not None}
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        seen = ", ".join(f"{s.name} {s.version}" for s in self.details.values() if s.seen)
+        return f"InstrumentResult({seen or 'no SDK installed; httpx and httpx2 are seen'})"
+
+
+def _status(name: str) -> SDKStatus | None:
+    from importlib import metadata
+
+    module, distribution = SDKS[name]
+    try:
+        version = metadata.version(distribution)
+        if importlib.util.find_spec(module) is None:
+            return None
+        required = metadata.requires(distribution) or []
+    except (metadata.PackageNotFoundError, ModuleNotFoundError, ValueError):
+        return None
+    names = {_required_name(line) for line in required if "extra ==" not in line}
+    library = next((lib for lib in ("httpx2", "httpx", "requests", "aiohttp") if lib in names), None)
+    if library in LIBRARIES:
+        return SDKStatus(name, version, library, True, f"its requests pass through {library}")
+    reason = f"it uses {library or 'an HTTP library of its own'}, which is not metered; update the SDK"
+    return SDKStatus(name, version, library, False, reason)
+
+
+def _required_name(requirement: str) -> str:
+    import re
+
+    found = re.match(r"[A-Za-z0-9_.-]+", requirement)
+    return found[0].lower().replace("_", "-") if found else ""
+
+
+# -- the seams ------------------------------------------------------------------------------------
+
+
+class _ImportWatch(importlib.abc.MetaPathFinder):
+    """Puts the seam into a library when it is first imported, so that `instrument()` imports none."""
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        if fullname not in LIBRARIES and fullname != BRIDGED:
+            return None
+        for finder in sys.meta_path:
+            if finder is self or not hasattr(finder, "find_spec"):
+                continue
+            spec = finder.find_spec(fullname, path, target)
+            if spec is not None and spec.loader is not None:
+                spec.loader = _PatchingLoader(spec.loader)
+                return spec
+        return None
+
+
+class _PatchingLoader(importlib.abc.Loader):
+    """The library's own loader, and our seam after it."""
+
+    def __init__(self, loader: Any) -> None:
+        self._loader = loader
+
+    def create_module(self, spec: ModuleSpec) -> Any:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: Any) -> None:
+        # What reads a module's loader later (pkgutil, inspect) finds its own one.
+        module.__spec__.loader = module.__loader__ = self._loader
+        self._loader.exec_module(module)
+        try:
+            _put_seams()
+        except Exception as exc:  # noqa: BLE001 - an import of the application must not fail for us
+            internal_fault("seam", exc)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+
+_watch = _ImportWatch()
+
+
+def _put_seams() -> None:
+    with _lock:
+        if not _wanted():
+            return
+        for name in LIBRARIES:
+            module = sys.modules.get(name)
+            if module is not None and hasattr(module, "AsyncClient"):
+                seam = _seams.get(id(module)) or _new_seam(module)
+                seam.put()
+        if BRIDGED in sys.modules:
+            bridge = importlib.import_module(".adapters.aiohttp", __package__)
+            bridge.put()
+
+
+def _new_seam(module: Any) -> Seam:
+    # By the module's own name: aliased, `sys.modules["httpx"]` is httpx2.
+    adapter = importlib.import_module(f".adapters.{module.__name__}", __package__)
+    seam = _seams[id(module)] = Seam(adapter.FAMILY)
+    return seam
+
+
+def _wanted() -> bool:
+    return state.everything is not None or bool(state.vendors) or _clients_metered > 0
+
+
+def _update_seams() -> None:
+    """Have the patches in place exactly while a meter wants them."""
+    if _wanted():
+        if _watch not in sys.meta_path:
+            sys.meta_path.insert(0, _watch)
+        _put_seams()
+        return
+    if _watch in sys.meta_path:
+        sys.meta_path.remove(_watch)
+    for seam in _seams.values():
+        seam.remove()
+    bridge = sys.modules.get(f"{__package__}.adapters.aiohttp")
+    if bridge is not None:
+        bridge.remove()
+
+
+# -- everything -----------------------------------------------------------------------------------
+
+
+def instrument(options: MeterOptions | None = None) -> InstrumentResult:
+    """Meter every LLM call of this process, of clients made before and after.
+
+    The same options again change nothing; other options replace the meter with one warning, and calls
+    under way end under the old one. Works inside a running event loop as well.
+
+    Raises: ConfigurationError where `options` is no MeterOptions.
+    """
+    options = _checked(options)
+    with _lock:
+        old = state.everything
+        if old is not None and old.options == options:
+            return InstrumentResult()
+        state.everything = Meter(options)
+        _apply_preferences(options)
+        _update_seams()
+    if old is not None:
+        _log.warning("instrument() was called again with other options; they replace the former ones")
+        old.flush(FLUSH_S)
+    return InstrumentResult()
+
+
+async def instrument_async(options: MeterOptions | None = None) -> InstrumentResult:
+    """`instrument()`, for programs that start inside an event loop."""
+    return instrument(options)
+
+
+def uninstrument() -> None:
+    """Stop metering, of `instrument()` and the per-vendor forms, and hand over all events so far.
+
+    Streams that are open go on and end under the meter they began with.
+    """
+    for meter in _take_all():
+        meter.close(FLUSH_S)
+
+
+async def uninstrument_async() -> None:
+    """`uninstrument()`, without holding up the loop while emitters finish."""
+    for meter in _take_all():
+        await meter.flush_async(FLUSH_S)
+
+
+def _take_all() -> list[Meter]:
+    with _lock:
+        taken = [*state.vendors.values()]
+        if state.everything is not None:
+            taken.append(state.everything)
+        state.everything = None
+        state.vendors.clear()
+        _apply_preferences(None)
+        _update_seams()
+    return taken
+
+
+def _checked(options: Any) -> MeterOptions:
+    if options is None:
+        return MeterOptions()
+    if not isinstance(options, MeterOptions):
+        raise ConfigurationError(f"instrument() takes MeterOptions(…), not {type(options).__name__}.")
+    return options
+
+
+def is_instrumented() -> bool:
+    """Whether any meter of `instrument()` or a per-vendor form is in force."""
+    return state.everything is not None or bool(state.vendors)
+
+
+def get_instrumented_sdks() -> list[str]:
+    """Installed SDKs whose calls are metered now: `["openai", "anthropic", …]`."""
+    seen = InstrumentResult().details
+    if state.everything is not None:
+        return [name for name, status in seen.items() if status.seen]
+    return [name for name in state.vendors if name in seen and seen[name].seen]
+
+
+def get_options() -> MeterOptions | None:
+    """The options of `instrument()`, or None."""
+    return None if state.everything is None else state.everything.options
+
+
+def update_options(**changes: Any) -> MeterOptions:
+    """Replace some options of `instrument()`; returns all of them as they are now.
+
+    Raises: ConfigurationError where nothing is instrumented, or an option cannot be used.
+    """
+    current = get_options()
+    if current is None:
+        raise ConfigurationError("update_options() changes what instrument() was given: call that first.")
+    changed = current.replaced(**changes)
+    if changed != current:
+        with _lock:
+            old, state.everything = state.everything, Meter(changed)
+            _apply_preferences(changed)
+        if old is not None:
+            old.flush(FLUSH_S)
+    return changed
+
+
+def flush(timeout: float = FLUSH_S) -> bool:
+    """Hand over all events so far, for at most `timeout` seconds; whether it was done."""
+    return all([meter.flush(timeout) for meter in meters.each()])
+
+
+# -- one vendor, one client -----------------------------------------------------------------------
+
+
+def _instrument_vendor(vendor: str, options: MeterOptions | None) -> InstrumentResult:
+    options = _checked(options)
+    with _lock:
+        old = state.vendors.get(vendor)
+        if old is None or old.options != options:
+            state.vendors[vendor] = Meter(options)
+        _update_seams()
+    if old is not None and old.options != options:
+        _log.warning("instrument_%s() was called again with other options; they replace the former", vendor)
+        old.flush(FLUSH_S)
+    return InstrumentResult(vendor)
+
+
+def _uninstrument_vendor(vendor: str) -> None:
+    with _lock:
+        meter = state.vendors.pop(vendor, None)
+        _update_seams()
+    if meter is not None:
+        meter.close(FLUSH_S)
+
+
+def instrument_openai(options: MeterOptions | None = None) -> InstrumentResult:
+    """Meter the OpenAI SDK's calls with `options`, beside those of `instrument()`."""
+    return _instrument_vendor("openai", options)
+
+
+def instrument_anthropic(options: MeterOptions | None = None) -> InstrumentResult:
+    """Meter the Anthropic SDK's calls with `options`, beside those of `instrument()`."""
+    return _instrument_vendor("anthropic", options)
+
+
+def instrument_gemini(options: MeterOptions | None = None) -> InstrumentResult:
+    """Meter the google-genai SDK's calls with `options`, beside those of `instrument()`."""
+    return _instrument_vendor("gemini", options)
+
+
+def uninstrument_openai() -> None:
+    """End what `instrument_openai()` began."""
+    _uninstrument_vendor("openai")
+
+
+def uninstrument_anthropic() -> None:
+    """End what `instrument_anthropic()` began."""
+    _uninstrument_vendor("anthropic")
+
+
+def uninstrument_gemini() -> None:
+    """End what `instrument_gemini()` began."""
+    _uninstrument_vendor("gemini")
+
+
+def make_metered_openai(client: Any, options: MeterOptions | None = None) -> Any:
+    """Meter this OpenAI client alone, and those made from it by `with_options`; returns the same client.
+
+    Raises: ConfigurationError where `client` is no OpenAI client on httpx or httpx2.
+    """
+    global _clients_metered
+    http_client = getattr(client, "_client", None)
+    if not hasattr(type(http_client), "_send_single_request"):
+        raise ConfigurationError(
+            f"make_metered_openai() takes an openai.OpenAI or AsyncOpenAI client, not {type(client).__name__}."
+        )
+    with _lock:
+        old = http_client.__dict__.get(CLIENT_METER)
+        http_client.__dict__[CLIENT_METER] = Meter(_checked(options))
+        _clients_metered += old is None
+        _update_seams()
+    return client
+
+
+def register_vendor(
+    name: str,
+    *,
+    hosts: Iterable[str],
+    like: str = "openai",
+    accepts_stream_options: bool = False,
+    price_provider: str | None = None,
+) -> Vendor:
+    """Meter `hosts` as a vendor `name` that speaks the wire format of `like`.
+
+    `hosts` are names with an optional port (`"llm.example.com"`, `"127.0.0.1:8000"`).
+    `accepts_stream_options`: whether streams may be asked for their usage there.
+    `price_provider`: whose price list counts; None: none, but that of `like` where `name` is the same.
+
+    Raises: ConfigurationError where `like` is unknown or `hosts` are no host names.
+    """
+    return classifier.register(
+        name,
+        hosts=hosts,
+        like=like,
+        accepts_stream_options=accepts_stream_options,
+        price_provider=price_provider,
+    )
+
+
+def _apply_preferences(options: MeterOptions | None) -> None:
+    bridge_wanted = options is not None and "gemini" in options.prefer_httpx
+    if not bridge_wanted and f"{__package__}.adapters._genai" not in sys.modules:
+        return
+    genai = importlib.import_module(".adapters._genai", __package__)
+    genai.prefer_httpx(bridge_wanted)
+
+
+@atexit.register
+def _at_exit() -> None:
+    """Every open call gets its event, and emitters a moment to take it."""
+    for meter in meters.each():
+        meter.end_open_calls()
+        meter.delivery.close(EXIT_S)
+        if meter.alerts is not None:
+            meter.alerts.close(EXIT_S)

@@ -1,0 +1,195 @@
+"""A meter: options made into what exchanges need. It only wires."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from ._fork import on_fork_in_child, random_bits
+from ._guard import internal_fault
+from .core.classify import Classifier
+from .core.exchange import Exchange
+from .core.settings import Settings
+from .emitters.delivery import Delivery
+from .emitters.noop import create_noop_emitter
+from .events import AlertEvent
+from .options import MeterOptions
+from .pricing import PriceBook
+
+__all__ = ["Meter", "State", "classifier", "meter_for", "state"]
+
+classifier = Classifier()
+"""The process's knowledge of hosts; `register_vendor` adds to it."""
+
+
+
+class Meter:
+    """What one set of options meters with."""
+
+    def __init__(self, options: MeterOptions) -> None:
+        self.options = options
+        self.hook = options.before_request
+        self.hook_timeout_s = options.hook_timeout_s
+        self.delivery = Delivery(
+            options.emit_metric or create_noop_emitter(),
+            options.on_emit_error,
+            async_emit=options.async_emit,
+            sample_rate=options.sample_rate,
+        )
+        self.alerts = None if options.on_alert is None else AlertDelivery(options)
+        self.orphans: SimpleQueue[Exchange | None] = SimpleQueue()
+        """Exchanges whose answer was collected unfinished; finalisers only put here."""
+        self._reaper: threading.Thread | None = None
+        self.settings = Settings(
+            emit=self.delivery.deliver,
+            alert=None if self.alerts is None else self.alerts.deliver,
+            prices=PriceBook(options.prices),
+            clock=time.perf_counter,
+            wall=time.time,
+            bits=random_bits,
+            has_hook=self.hook is not None,
+            metadata=options.request_metadata,
+            context_id=options.get_context_id,
+            stream_usage=options.stream_usage,
+            forward_metadata=options.forward_metadata,
+            fail_open=options.fail_open,
+            agent_name=options.agent_name,
+        )
+        meters.add(self)
+
+    def watch_orphans(self) -> None:
+        """See to it that exchanges left by the garbage collector are ended."""
+        if self._reaper is None:
+            self._start_reaper()
+
+    def _start_reaper(self) -> None:
+        reaper = threading.Thread(target=self._reap, name="aden-orphans", daemon=True)
+        self._reaper = reaper
+        try:
+            reaper.start()
+        except RuntimeError as exc:  # no thread to be had, or the interpreter is ending
+            internal_fault("orphans", exc)
+
+    def _reap(self) -> None:
+        while (exchange := self.orphans.get()) is not None:
+            exchange.close()
+
+    def drain_orphans(self) -> None:
+        """End now what the garbage collector left."""
+        with suppress(Empty):
+            while True:
+                exchange = self.orphans.get_nowait()
+                if exchange is not None:
+                    exchange.close()
+
+    def flush(self, timeout: float) -> bool:
+        """Hand over all events so far, for at most `timeout` seconds; whether it was done."""
+        self.drain_orphans()
+        done = self.delivery.flush(timeout)
+        return (self.alerts is None or self.alerts.flush(timeout)) and done
+
+    async def flush_async(self, timeout: float) -> bool:
+        """`flush`, without holding up the loop."""
+        self.drain_orphans()
+        done = await self.delivery.flush_async(timeout)
+        if self.alerts is not None:
+            done = await self.alerts.flush_async(timeout) and done
+        return done
+
+    def close(self, timeout: float) -> bool:
+        """Flush and end our threads. Calls still open end under this meter and start what they need."""
+        done = self.flush(timeout)
+        if self._reaper is not None:
+            self._reaper = None
+            self.orphans.put(None)
+        if self.alerts is not None:
+            done = self.alerts.close(timeout) and done
+        return self.delivery.close(timeout) and done
+
+    def end_open_calls(self) -> None:
+        """At the interpreter's exit: what is still open gets its event, with what was seen."""
+        self.drain_orphans()
+        for exchange in list(self.settings.open.values()):
+            exchange.close()
+
+    def after_fork_in_child(self) -> None:
+        """The calls under way are the parent's, and so are its thread and queue."""
+        self.settings.open.clear()
+        self.orphans = SimpleQueue()
+        self._reaper = None
+
+
+class AlertDelivery:
+    """Alerts go the way of events."""
+
+    def __init__(self, options: MeterOptions) -> None:
+        self._delivery = Delivery(options.on_alert, async_emit=options.async_emit)  # type: ignore[arg-type]
+
+    def deliver(self, alert: AlertEvent) -> None:
+        self._delivery.deliver(alert)  # type: ignore[arg-type]
+
+    def flush(self, timeout: float) -> bool:
+        return self._delivery.flush(timeout)
+
+    async def flush_async(self, timeout: float) -> bool:
+        return await self._delivery.flush_async(timeout)
+
+    def close(self, timeout: float) -> bool:
+        return self._delivery.close(timeout)
+
+
+class State:
+    """Which meters of the process are in force."""
+
+    __slots__ = ("everything", "vendors")
+
+    def __init__(self) -> None:
+        self.everything: Meter | None = None
+        """Of `instrument()`."""
+        self.vendors: dict[str, Meter] = {}
+        """Of `instrument_<vendor>()`."""
+
+
+state = State()
+_spare: Meter | None = None
+
+
+def meter_for(request: Any) -> Meter:
+    """The process's meter for a request that a transport made by hand sees; metering alone, emitting
+    nothing, where `instrument()` was not called."""
+    global _spare
+    if state.everything is not None:
+        return state.everything
+    if _spare is None:
+        _spare = Meter(MeterOptions())
+    return _spare
+
+
+class _Meters:
+    """All meters that ever were, weakly, for forks and exits."""
+
+    def __init__(self) -> None:
+        from weakref import WeakSet
+
+        self._all: WeakSet[Meter] = WeakSet()
+
+    def add(self, meter: Meter) -> None:
+        self._all.add(meter)
+
+    def each(self) -> list[Meter]:
+        return list(self._all)
+
+
+meters = _Meters()
+
+
+def _after_fork_in_child() -> None:
+    for meter in meters.each():
+        meter.after_fork_in_child()
+
+
+on_fork_in_child(_after_fork_in_child)
+

@@ -1,0 +1,207 @@
+"""What `instrument()` is told, checked at once, with messages that say what to change."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from .errors import ConfigurationError
+from .events import AlertEvent, BeforeRequestContext, BeforeRequestResult, MetricEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from .pricing import Price
+
+__all__ = ["MeterOptions"]
+
+ForwardMetadata = Literal["native", "always", "never"]
+
+LATER = {
+    "api_key": "the control server's client is not part of this release; use emit_metric=…",
+    "server_url": "the control server's client is not part of this release; use emit_metric=…",
+    "control": "the control server's client is not part of this release; use before_request=…",
+    "policy": "policies are not part of this release; decide in before_request=…",
+    "ledger": "budgets are not part of this release; decide in before_request=…",
+    "on_unknown": "budgets are not part of this release; decide in before_request=…",
+    "shadow_mode": "budgets are not part of this release; decide in before_request=…",
+    "enforce_fraction": "budgets are not part of this release; decide in before_request=…",
+    "pacing": "pacing is not part of this release; use BeforeRequestResult.throttle(…) in before_request=…",
+    "modify_params": "use BeforeRequestResult.degrade(…) in before_request=… to change the model",
+    "on_blocked": "blocked calls are events with decision.action == 'block'; read them in emit_metric=…",
+    "capture_content": "prompts and answers are never kept in this release; leave it out",
+    "spool_dir": "the spool is not part of this release; use create_file_emitter(…)",
+    "performance_mode": "there is one mode in this release; leave it out",
+}
+"""Keywords of the public contract that a later release brings, and what to use until then."""
+
+Hook = Callable[[Mapping[str, Any], BeforeRequestContext], "BeforeRequestResult | Awaitable[BeforeRequestResult]"]
+
+
+class MeterOptions:
+    """Options of `instrument()` and of everything that meters. All are keywords; all have a default.
+
+    emit_metric:      called with each `MetricEvent`; sync or async. None: nothing is emitted.
+    before_request:   `(params, context) -> BeforeRequestResult`, sync or async; once per logical call.
+    hook_timeout_s:   seconds an async hook may take; then `fail_open` decides.
+    request_metadata: a mapping, or a callable giving one per call, merged into `event.metadata`.
+    get_context_id:   a callable giving `metadata["context_id"]`, per call.
+    on_alert:         called with each `AlertEvent`; sync or async.
+    on_emit_error:    called with `(event, exception)` when an emitter raises.
+    agent_name:       written on every event.
+    fail_open:        whether a call goes on when the hook fails (True) or is refused (False).
+    prices:           `{"provider/model": Price(...)}`, before the price data.
+    sample_rate:      share of traces that are emitted, 0.0 to 1.0; thins emission only.
+    async_emit:       plain callables are called on a thread of ours (True) or in the call (False).
+    stream_usage:     ask for usage in streams where the vendor accepts it, and hide the extra event.
+    forward_metadata: what happens to a body's `metadata`: "native" sends what the vendor takes,
+                      "always" sends all, "never" sends none.
+    prefer_httpx:     SDKs to move from another HTTP library to httpx; only "gemini" (google-genai's
+                      async client leaves aiohttp, with its pool, proxy and exceptions).
+
+    Raises: ConfigurationError for an unknown option or a value that cannot be used.
+    """
+
+    __slots__ = (
+        "agent_name",
+        "async_emit",
+        "before_request",
+        "emit_metric",
+        "fail_open",
+        "forward_metadata",
+        "get_context_id",
+        "hook_timeout_s",
+        "on_alert",
+        "on_emit_error",
+        "prefer_httpx",
+        "prices",
+        "request_metadata",
+        "sample_rate",
+        "stream_usage",
+    )
+
+    def __init__(
+        self,
+        *,
+        emit_metric: Callable[[MetricEvent], Any] | None = None,
+        before_request: Hook | None = None,
+        hook_timeout_s: float = 5.0,
+        request_metadata: Mapping[str, Any] | Callable[[], Mapping[str, Any] | None] | None = None,
+        get_context_id: Callable[[], str | None] | None = None,
+        on_alert: Callable[[AlertEvent], Any] | None = None,
+        on_emit_error: Callable[[MetricEvent, BaseException], object] | None = None,
+        agent_name: str | None = None,
+        fail_open: bool = True,
+        prices: Mapping[str, Price] | None = None,
+        sample_rate: float = 1.0,
+        async_emit: bool = True,
+        stream_usage: bool = True,
+        forward_metadata: ForwardMetadata = "native",
+        prefer_httpx: tuple[str, ...] = (),
+        **unknown: Any,
+    ) -> None:
+        for name in unknown:
+            raise ConfigurationError(_unknown_option(name))
+        self.emit_metric = _callable("emit_metric", emit_metric)
+        self.before_request = _callable("before_request", before_request)
+        self.hook_timeout_s = _number("hook_timeout_s", hook_timeout_s, low=0.0, high=600.0)
+        self.request_metadata = _mapping_or_callable("request_metadata", request_metadata)
+        self.get_context_id = _callable("get_context_id", get_context_id)
+        self.on_alert = _callable("on_alert", on_alert)
+        self.on_emit_error = _callable("on_emit_error", on_emit_error)
+        self.agent_name = _text("agent_name", agent_name)
+        self.fail_open = _flag("fail_open", fail_open)
+        self.prices = _prices(prices)
+        self.sample_rate = _number("sample_rate", sample_rate, low=0.0, high=1.0)
+        self.async_emit = _flag("async_emit", async_emit)
+        self.stream_usage = _flag("stream_usage", stream_usage)
+        self.forward_metadata: ForwardMetadata = _one_of(
+            "forward_metadata", forward_metadata, get_args(ForwardMetadata)
+        )
+        self.prefer_httpx = _sdk_names("prefer_httpx", prefer_httpx)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, MeterOptions):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def replaced(self, **changes: Any) -> MeterOptions:
+        """The same options but for `changes`.
+
+        Raises: ConfigurationError as the constructor does.
+        """
+        return MeterOptions(**{**{name: getattr(self, name) for name in self.__slots__}, **changes})
+
+    def __repr__(self) -> str:
+        """The names of what is set; values may hold what must not be shown."""
+        changed = [name for name in self.__slots__ if getattr(self, name) != getattr(DEFAULTS, name)]
+        return f"MeterOptions({', '.join(f'{name}=…' for name in changed)})"
+
+
+def _unknown_option(name: str) -> str:
+    if name in LATER:
+        return f"MeterOptions({name}=…): {LATER[name]}."
+    close = difflib.get_close_matches(name, MeterOptions.__slots__, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"options are {', '.join(MeterOptions.__slots__)}."
+    return f"MeterOptions has no option {name!r}; {hint}"
+
+
+def _callable(name: str, value: Any) -> Any:
+    if value is not None and not callable(value):
+        raise ConfigurationError(f"MeterOptions({name}=…) must be callable, not {type(value).__name__}.")
+    return value
+
+
+def _mapping_or_callable(name: str, value: Any) -> Any:
+    if value is not None and not callable(value) and not isinstance(value, Mapping):
+        raise ConfigurationError(
+            f"MeterOptions({name}=…) must be a mapping or a callable giving one, not {type(value).__name__}."
+        )
+    return value
+
+
+def _number(name: str, value: Any, *, low: float, high: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ConfigurationError(f"MeterOptions({name}=…) must be a number from {low:g} to {high:g}.")
+    if not low <= value <= high:
+        raise ConfigurationError(f"MeterOptions({name}={value:g}) must lie between {low:g} and {high:g}.")
+    return float(value)
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"MeterOptions({name}=…) must be True or False, not {value!r}.")
+    return value
+
+
+def _text(name: str, value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise ConfigurationError(f"MeterOptions({name}=…) must be a string, not {type(value).__name__}.")
+    return value
+
+
+def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> Any:
+    if value not in allowed:
+        raise ConfigurationError(f"MeterOptions({name}={value!r}) must be one of {', '.join(allowed)}.")
+    return value
+
+
+def _prices(value: Any) -> Mapping[str, Price] | None:
+    if value is not None and not isinstance(value, Mapping):
+        raise ConfigurationError('MeterOptions(prices=…) must be a mapping like {"openai/gpt-4o": Price(…)}.')
+    return value
+
+
+def _sdk_names(name: str, value: Any) -> tuple[str, ...]:
+    names = (value,) if isinstance(value, str) else tuple(value)
+    for sdk in names:
+        if sdk != "gemini":
+            raise ConfigurationError(f'MeterOptions({name}={sdk!r}): only "gemini" can be moved to httpx.')
+    return names
+
+
+DEFAULTS = MeterOptions()

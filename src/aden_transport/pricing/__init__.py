@@ -1,0 +1,9 @@
+"""Unit prices by (provider, model, tier, time), and what a call costs by them."""
+
+from __future__ import annotations
+
+from .book import PriceBook
+from .price import Price
+from .unit_prices import UnitPrices
+
+__all__ = ["Price", "PriceBook", "UnitPrices"]

@@ -1,0 +1,143 @@
+"""The prices of all models, by provider, model, tier and time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from ..errors import ConfigurationError
+from .price import Price
+from .schedule import When, holds, label, unchanged
+from .snapshot import Match, Model, Snapshot
+from .unit_prices import UnitPrices
+
+__all__ = ["PriceBook"]
+
+_Key: TypeAlias = tuple[str, str, str | None, bool]
+_ALWAYS = (-math.inf, math.inf)
+_HELD_AT_MOST = 1024
+_STANDARD = frozenset({"", "auto", "default", "on_demand", "standard", "standard_only"})
+"""Vendors' words for the tier that is not a tier."""
+
+
+class PriceBook:
+    """Prices of models, the compiled price data with the user's overrides on top.
+
+    `overrides` maps `"provider/model"` to a `Price`. It counts for that name, and for every name that the
+    price data takes for the model with that id (`"openai/gpt-4o"` also prices `gpt-4o-2024-08-06` unless
+    the data lists the dated model apart), in every tier.
+
+    Raises: ConfigurationError where a key or a value of `overrides` has another form.
+    """
+
+    __slots__ = ("_held", "_overrides", "_snapshot")
+
+    def __init__(self, overrides: Mapping[str, Price] | None = None) -> None:
+        self._overrides = dict(_override(key, price) for key, price in (overrides or {}).items())
+        self._held: dict[_Key, tuple[UnitPrices | None, float, float]] = {}
+        self._snapshot: Snapshot | None = None
+
+    def find(
+        self, provider: str, model: str, *, at: float, service_tier: str | None = None, batch: bool = False
+    ) -> UnitPrices | None:
+        """The prices of `model` at `at` (seconds since the epoch), None where they are not known.
+
+        `provider` is a genai-prices id or an alias of it. A tier or batch without a price of its own is
+        given the standard price, and `source` says so.
+        """
+        key = (provider, model, service_tier, batch)
+        held = self._held.get(key)
+        if held is not None and held[1] <= at < held[2]:
+            return held[0]
+        return self._find(key, at)
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The price data; read from its file at the first use."""
+        if self._snapshot is None:
+            snapshot = Snapshot()
+            # "gemini/gemini-2.5-pro" is an override of Google's model: names become provider ids.
+            self._overrides = {
+                (snapshot.provider_id(provider) or provider, model): price
+                for (provider, model), price in self._overrides.items()
+            }
+            self._snapshot = snapshot
+        return self._snapshot
+
+    def _find(self, key: _Key, at: float) -> UnitPrices | None:
+        found, span = self._resolve(key, at)
+        if len(self._held) >= _HELD_AT_MOST:
+            # Whole, because taking out the oldest would iterate while other threads insert.
+            self._held.clear()
+        self._held[key] = (found, *span)
+        return found
+
+    def _resolve(self, key: _Key, at: float) -> tuple[UnitPrices | None, tuple[float, float]]:
+        provider, name, service_tier, batch = key
+        provider_id = self.snapshot.provider_id(provider)
+        match = self.snapshot.find_model(provider_id, name) if provider_id is not None else None
+        owner = provider_id or provider.lower().strip()
+        for alias in (name.lower(), match.model.id.lower() if match else ""):
+            if (owner, alias) in self._overrides:
+                return _overridden(owner, alias, self._overrides[owner, alias]), _ALWAYS
+        if match is None:
+            return None, _ALWAYS
+        span = unchanged(_whens(match.model), at)
+        return _listed(match, at, _tiers(service_tier, batch), self.snapshot.source), span
+
+
+def _override(key: object, price: object) -> tuple[tuple[str, str], Price]:
+    provider, slash, model = key.partition("/") if isinstance(key, str) else ("", "", "")
+    if not (provider.strip() and slash and model):
+        raise ConfigurationError(f"override {key!r}: write it as 'provider/model', such as 'openai/gpt-4o'")
+    if not isinstance(price, Price):
+        raise ConfigurationError(
+            f"override {key!r}: give a Price(input_per_mtok, output_per_mtok), not {price!r}"
+        )
+    return (provider.lower().strip(), model.lower()), price
+
+
+def _overridden(provider: str, model: str, price: Price) -> UnitPrices:
+    return UnitPrices(price.rates(), provider=provider, model=model, source="override")
+
+
+def _tiers(service_tier: str | None, batch: bool) -> tuple[str, ...]:
+    """The variants that a call asks for."""
+    tier = (service_tier or "").strip().lower()
+    names = ["batch"] if batch or tier == "batch" else []
+    if tier not in _STANDARD and tier != "batch":
+        names.append(tier)
+    return tuple(names)
+
+
+def _whens(model: Model) -> list[When]:
+    return [when for when, _ in model.prices] + [when for _, when, _ in model.variants]
+
+
+def _listed(match: Match, at: float, tiers: tuple[str, ...], source: str) -> UnitPrices | None:
+    """The price in the data, None where the model is listed without one."""
+    model = match.model
+    since, rates = next((p for p in reversed(model.prices) if holds(p[0], at)), model.prices[0])
+    variants = [v for v in model.variants if v[0] in tiers and holds(v[1], at)] if match.own else []
+    for _, _, own in reversed(variants):
+        # In reverse, so that of two variants with the same rate the first one wins.
+        rates = {**rates, **own}
+    if not rates:
+        return None
+    priced = [tier for tier in tiers if any(tier == name for name, _, _ in variants)]
+    return UnitPrices(
+        rates,
+        provider=match.owner,
+        model=model.id,
+        tier="+".join(priced) or "standard",
+        dated=label(variants[0][1] if variants else since),
+        source=_source(f"{source} {match.owner}/{model.id}", tiers, priced),
+        minimum_seconds=model.minimum_seconds,
+    )
+
+
+def _source(listed: str, tiers: tuple[str, ...], priced: list[str]) -> str:
+    missing = [tier for tier in tiers if tier not in priced]
+    note = f" (standard: no {'+'.join(missing)} price)" if missing else ""
+    return " ".join([listed, *priced]) + note

@@ -1,0 +1,51 @@
+"""Which model a name means: match clauses of the price data.
+
+A clause is a string whose first character says how the rest is compared with a lower-case name,
+`=equals`, `^prefix`, `$suffix`, `*part` or `~regex`, or a list `["|", …]` (any) or `["&", …]` (all).
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from typing import TypeAlias
+
+__all__ = ["Clause", "dashed_date", "is_match"]
+
+Clause: TypeAlias = "str | list[Clause]"
+
+_COMPACT_DATE = re.compile(r"-(20\d{2})(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?=-|:|$)")
+
+
+def is_match(clause: Clause, name: str) -> bool:
+    """Whether `clause` accepts `name`, which is lower-case."""
+    kind, rest = clause[0], clause[1:]
+    if isinstance(rest, list):
+        return (any if kind == "|" else all)(is_match(part, name) for part in rest)
+    match kind:
+        case "=":
+            return name == rest
+        case "^":
+            return name.startswith(rest)
+        case "$":
+            return name.endswith(rest)
+        case "*":
+            return rest in name
+        case _:
+            return re.search(rest, name) is not None
+
+
+def dashed_date(name: str) -> str:
+    """`name` with compact dates in the dashed form: `gpt-5.2-20251211` → `gpt-5.2-2025-12-11`.
+
+    Proxies report the compact form. Digits that are no calendar date stay as they are.
+    """
+    return _COMPACT_DATE.sub(_dashed, name)
+
+
+def _dashed(found: re.Match[str]) -> str:
+    year, month, day = map(int, found.groups())
+    try:
+        return f"-{date(year, month, day).isoformat()}"
+    except ValueError:
+        return found[0]

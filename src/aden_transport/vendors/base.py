@@ -1,0 +1,216 @@
+"""What a vendor's table says: hosts, paths, operations, and where an answer keeps its figures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ..events import NormalizedUsage, RateLimit, ToolCallMetric
+
+__all__ = [
+    "MAX_COUNT",
+    "Headers",
+    "Operation",
+    "Reading",
+    "Route",
+    "StreamShape",
+    "Vendor",
+    "count",
+    "route",
+]
+
+Headers = Mapping[bytes, bytes]
+"""Header values by lower-case name."""
+
+MAX_COUNT = 1 << 40
+"""No call has a trillion tokens; a larger count is a fault, not a bill."""
+
+
+class Reading:
+    """What has been read of one answer so far. Later values win, field by field."""
+
+    __slots__ = (
+        "details",
+        "error",
+        "error_code",
+        "error_kind",
+        "faults",
+        "finish_reasons",
+        "incomplete",
+        "response_id",
+        "response_model",
+        "service_tier",
+        "status",
+        "system_fingerprint",
+        "text_bytes",
+        "tools",
+        "usage",
+    )
+
+    def __init__(self) -> None:
+        self.response_model: str | None = None
+        self.response_id: str | None = None
+        self.usage: NormalizedUsage | None = None
+        self.finish_reasons: dict[int, str] = {}
+        """By choice or candidate index."""
+        self.service_tier: str | None = None
+        self.system_fingerprint: str | None = None
+        self.tools: dict[Any, ToolCallMetric] | None = None
+        self.error: str | None = None
+        self.error_code: str | None = None
+        self.error_kind: str | None = None
+        """The vendor's own name of the error."""
+        self.status: str | None = None
+        """Of an answer that may be deferred: `"queued"`, `"in_progress"`, `"completed"`, …"""
+        self.incomplete = False
+        self.details: dict[str, Any] | None = None
+        self.text_bytes = 0
+        """UTF-8 bytes of generated text, reasoning and arguments, for estimates."""
+        self.faults: list[str] = []
+
+    def tool(self, key: Any, *, id: str | None, name: str | None, arguments: Any) -> None:  # noqa: A002
+        """Note a tool call, or more of the arguments of one already noted under `key`."""
+        if self.tools is None:
+            self.tools = {}
+        size = len(arguments.encode("utf-8", "replace")) if isinstance(arguments, str) else 0
+        known = self.tools.get(key)
+        if known is None:
+            if len(self.tools) >= 1024:
+                return
+            self.tools[key] = ToolCallMetric(text(id), text(name), len(self.tools), size)
+            return
+        known.id = text(id) or known.id
+        known.name = text(name) or known.name
+        known.arguments_bytes += size
+
+    def detail(self, key: str, value: Any) -> None:
+        if value is None:
+            return
+        if self.details is None:
+            self.details = {}
+        self.details[key] = value
+
+
+def text(value: Any, limit: int = 256) -> str | None:
+    """`value` where it is a non-empty string, cut to `limit` characters; else None."""
+    return value[:limit] if isinstance(value, str) and value else None
+
+
+def count(value: Any, reading: Reading) -> int:
+    """A token count as vendors send them: whole floats and digit strings pass, the rest counts as 0.
+
+    What is no count (negative, NaN, over a trillion, another type) is named in `reading.faults`.
+    """
+    if value.__class__ is int and 0 <= value <= MAX_COUNT:
+        return value  # type: ignore[no-any-return]
+    if value is None:
+        return 0
+    if isinstance(value, float) and 0 <= value <= MAX_COUNT:
+        return round(value)
+    if isinstance(value, str) and len(value) <= 13 and value.isascii() and value.isdigit():
+        return int(value)
+    fault = "usage.malformed"
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        fault = "usage.negative" if value < 0 else "usage.huge" if value > MAX_COUNT else "usage.malformed"
+    if fault not in reading.faults:
+        reading.faults.append(fault)
+    return 0
+
+
+ReadBody = Callable[[Mapping[str, Any], Reading], None]
+ReadEvent = Callable[[str, Mapping[str, Any], Reading], None]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamShape:
+    """How an operation's answer streams."""
+
+    read_event: ReadEvent
+    """Reads one event (its name, its JSON object)."""
+    framing: Literal["sse", "ndjson", "json_array"] = "sse"
+    terminals: tuple[bytes, ...] = ()
+    """Raw bytes that stand in the last event and cannot stand inside a JSON string."""
+    quiet: bytes = b"\x00"
+    """A piece that ends so is whole events, none of them the last one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One kind of call."""
+
+    name: str
+    """OpenTelemetry's `gen_ai.operation.name` where it has one, else the vendor's word."""
+    read_body: ReadBody | None = None
+    """None: the answer is not JSON, or has no figures."""
+    stream: StreamShape | None = None
+    streams: Callable[[Mapping[str, Any]], bool] | None = None
+    """Whether a request body asks for a stream; None: the path says it (or it never streams)."""
+    always_streams: bool = False
+    metered: bool = True
+    """False: known, but no use of a model (lists, files, token counting): passes without an event."""
+    asks_usage: bool = False
+    """Whether `stream_options.include_usage` belongs to this operation."""
+    deferred: bool = False
+    """A poll: nothing is used unless the answer says that the work has ended, and then once per id."""
+    free: bool = False
+    """The vendor documents that it is not billed."""
+    read_request: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
+    """Figures of the request that belong to `operation_details`."""
+    output_cap: tuple[str, ...] = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+    """Body members that bound the output, the first present wins; dots go deeper."""
+    metadata: Literal["refused", "native", "when_stored", "user_id"] = "refused"
+    """What the vendor does with a `metadata` member of the body."""
+    rate_by: Callable[[Mapping[str, Any], NormalizedUsage | None], NormalizedUsage | None] | None = None
+    """Usage that follows from the request alone (characters of speech, images × n)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A method and the end of a path, and the operation they mean."""
+
+    method: str
+    pattern: re.Pattern[str]
+    operation: Operation
+    strong: bool
+    """The path alone says so, even on a host that nobody has heard of."""
+    rewrite_path: bool = False
+    """The model stands in the path (group `model`)."""
+
+
+def route(method: str, pattern: str, operation: Operation, *, strong: bool = False) -> Route:
+    """A route whose `pattern` is a regular expression for the end of the path, without its query.
+
+    A group named `model` is where the path names the model.
+    """
+    compiled = re.compile(pattern + "$")
+    return Route(method, compiled, operation, strong, "model" in compiled.groupindex)
+
+
+@dataclass(frozen=True, slots=True)
+class Vendor:
+    """One vendor's table."""
+
+    id: str
+    otel: str
+    """`gen_ai.provider.name`."""
+    routes: tuple[Route, ...]
+    hosts: tuple[str, ...] = ()
+    host_suffixes: tuple[str, ...] = ()
+    user_agents: tuple[bytes, ...] = ()
+    """How the vendor's SDKs introduce themselves: prefixes of the user-agent header."""
+    price_provider: str | None = None
+    """The vendor's id in the price book; None: no prices known."""
+    accepts_stream_options: bool = False
+    """Whether the vendor's hosts are known to accept `stream_options.include_usage`."""
+    request_id_headers: tuple[bytes, ...] = (b"x-request-id", b"request-id")
+    latency_header: bytes | None = None
+    """Server-side processing time in milliseconds."""
+    region_header: bytes | None = None
+    organization_header: bytes | None = None
+    read_rate_limit: Callable[[Headers, float], RateLimit | None] | None = None
+    checked: str = ""
+    """When this table was last compared with the vendor's documentation."""
+    source: str = ""
+    quirks: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,347 @@
+"""Where the OpenAI wire formats keep their figures; many other vendors speak them too.
+
+Sources: https://platform.openai.com/docs/api-reference (chat, completions, responses, embeddings,
+images, audio, moderations), checked 2026-11-21.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..events import NormalizedUsage
+from .base import Reading, count, text
+
+__all__ = [
+    "read_chat",
+    "read_chat_event",
+    "read_completion",
+    "read_completion_event",
+    "read_embeddings",
+    "read_image_event",
+    "read_images",
+    "read_moderation",
+    "read_response",
+    "read_response_event",
+    "read_speech_event",
+    "read_transcription",
+    "read_transcription_event",
+]
+
+NO_DETAILS: Mapping[str, Any] = {}
+
+
+def chat_usage(usage: Mapping[str, Any], reading: Reading) -> NormalizedUsage:
+    """`prompt_tokens` and `completion_tokens` already include their details."""
+    out = NormalizedUsage(count(usage.get("prompt_tokens"), reading), count(usage.get("completion_tokens"), reading))
+    details = usage.get("prompt_tokens_details")
+    if details.__class__ is dict and details:
+        out.cached_tokens = count(details.get("cached_tokens"), reading)
+        audio = details.get("audio_tokens")
+        if audio:
+            out.audio_input_tokens = count(audio, reading)
+        image = details.get("image_tokens")
+        if image:
+            out.image_input_tokens = count(image, reading)
+    details = usage.get("completion_tokens_details")
+    if details.__class__ is dict and details:
+        out.reasoning_tokens = count(details.get("reasoning_tokens"), reading)
+        if details.get("audio_tokens"):
+            out.audio_output_tokens = count(details["audio_tokens"], reading)
+        if details.get("accepted_prediction_tokens"):
+            out.accepted_prediction_tokens = count(details["accepted_prediction_tokens"], reading)
+        if details.get("rejected_prediction_tokens"):
+            out.rejected_prediction_tokens = count(details["rejected_prediction_tokens"], reading)
+    return out
+
+
+def item_usage(usage: Mapping[str, Any], reading: Reading) -> NormalizedUsage:
+    """Responses, images and token-billed audio: `input_tokens`, `output_tokens` and their details."""
+    out = NormalizedUsage(count(usage.get("input_tokens"), reading), count(usage.get("output_tokens"), reading))
+    details = usage.get("input_tokens_details") or usage.get("input_token_details")
+    if details.__class__ is dict:
+        out.cached_tokens = count(details.get("cached_tokens"), reading)
+        out.audio_input_tokens = count(details.get("audio_tokens"), reading)
+        out.image_input_tokens = count(details.get("image_tokens"), reading)
+    details = usage.get("output_tokens_details") or usage.get("output_token_details")
+    if details.__class__ is dict:
+        out.reasoning_tokens = count(details.get("reasoning_tokens"), reading)
+        out.audio_output_tokens = count(details.get("audio_tokens"), reading)
+        out.image_output_tokens = count(details.get("image_tokens"), reading)
+    return out
+
+
+def _head(body: Mapping[str, Any], reading: Reading) -> None:
+    get = body.get
+    value = get("id")
+    if value.__class__ is str and value:
+        reading.response_id = value[:256]
+    value = get("model")
+    if value.__class__ is str and value:  # Azure's first chunk has model "" and id ""
+        reading.response_model = value[:256]
+    value = get("service_tier")
+    if value.__class__ is str:
+        reading.service_tier = value[:64]
+    value = get("system_fingerprint")
+    if value.__class__ is str:
+        reading.system_fingerprint = value[:256]
+
+
+def _size(value: Any) -> int:
+    return len(value.encode("utf-8", "replace")) if value.__class__ is str else 0
+
+
+def read_error(body: Mapping[str, Any], reading: Reading) -> None:
+    """The error shapes of all vendors: an object, a string, `detail`, `message` (facts: 28 surprises)."""
+    error = body.get("error")
+    if isinstance(error, Mapping):
+        reading.error = text(error.get("message"), 1000) or reading.error
+        code = error.get("code")
+        kind = error.get("type") or error.get("status")
+        reading.error_code = str(code)[:128] if code not in (None, "") else reading.error_code
+        reading.error_kind = text(kind, 128) or reading.error_kind
+    elif isinstance(error, str) and error:
+        reading.error = error[:1000]
+    else:
+        message = body.get("message") or body.get("detail")
+        reading.error = text(message, 1000) or reading.error
+
+
+def read_chat(body: Mapping[str, Any], reading: Reading) -> None:
+    _head(body, reading)
+    choices = body.get("choices")
+    if choices.__class__ is list:
+        for position, choice in enumerate(choices):
+            if choice.__class__ is not dict:
+                continue
+            reason = choice.get("finish_reason")
+            if reason.__class__ is str:
+                reading.finish_reasons[position] = reason[:64]
+            message = choice.get("message")
+            if message.__class__ is dict:
+                calls = message.get("tool_calls")
+                if calls:
+                    _message_tools(calls, position, reading)
+    usage = body.get("usage")
+    if usage.__class__ is dict:
+        reading.usage = chat_usage(usage, reading)
+
+
+def _message_tools(calls: Any, choice: int, reading: Reading) -> None:
+    if not isinstance(calls, list):
+        return
+    for position, call in enumerate(calls):
+        if isinstance(call, Mapping):
+            _note_tool(call, (choice, call.get("index", position)), reading)
+
+
+def _note_tool(call: Mapping[str, Any], key: Any, reading: Reading) -> None:
+    inner = call.get("function") or call.get("custom")
+    function = inner if isinstance(inner, Mapping) else NO_DETAILS
+    arguments = function.get("arguments", function.get("input"))
+    reading.tool(key, id=call.get("id"), name=function.get("name"), arguments=arguments)
+
+
+def read_chat_event(_name: str, chunk: Mapping[str, Any], reading: Reading) -> None:
+    _head(chunk, reading)
+    choices = chunk.get("choices")
+    if choices.__class__ is list:
+        for position, choice in enumerate(choices):
+            if choice.__class__ is dict:
+                _read_chat_choice(choice, position, reading)
+    usage = chunk.get("usage")
+    if usage.__class__ is dict:
+        reading.usage = chat_usage(usage, reading)
+    if "error" in chunk:
+        read_error(chunk, reading)
+
+
+def _read_chat_choice(choice: Mapping[str, Any], position: int, reading: Reading) -> None:
+    index = choice.get("index", position)
+    index = index if isinstance(index, int) else position
+    reason = choice.get("finish_reason")
+    if reason.__class__ is str:
+        reading.finish_reasons[index] = reason[:64]
+    delta = choice.get("delta")
+    if delta.__class__ is not dict:
+        return
+    for member in ("content", "reasoning_content", "reasoning", "refusal"):
+        reading.text_bytes += _size(delta.get(member))
+    calls = delta.get("tool_calls")
+    if calls:
+        for place, call in enumerate(calls if isinstance(calls, list) else ()):
+            if isinstance(call, Mapping):
+                _note_tool(call, (index, call.get("index", place)), reading)
+                function = call.get("function")
+                reading.text_bytes += _size(function.get("arguments")) if isinstance(function, Mapping) else 0
+
+
+def read_completion(body: Mapping[str, Any], reading: Reading) -> None:
+    read_completion_event("", body, reading)
+
+
+def read_completion_event(_name: str, chunk: Mapping[str, Any], reading: Reading) -> None:
+    _head(chunk, reading)
+    choices = chunk.get("choices")
+    for position, choice in enumerate(choices if isinstance(choices, list) else ()):
+        if isinstance(choice, Mapping):
+            index = choice.get("index", position)
+            if isinstance(choice.get("finish_reason"), str):
+                reading.finish_reasons[index if isinstance(index, int) else position] = choice["finish_reason"][:64]
+            reading.text_bytes += _size(choice.get("text"))
+    usage = chunk.get("usage")
+    if isinstance(usage, Mapping):
+        reading.usage = chat_usage(usage, reading)
+    if "error" in chunk:
+        read_error(chunk, reading)
+
+
+DEFERRED = frozenset({"queued", "in_progress", "validating", "requires_action"})
+"""States of an answer whose work has not ended: its usage, if any, is not final."""
+
+
+def read_response(body: Mapping[str, Any], reading: Reading) -> None:
+    _head(body, reading)
+    status = text(body.get("status"), 64)
+    reading.status = status
+    if status in ("completed", "failed", "cancelled", "incomplete"):
+        details = body.get("incomplete_details")
+        reason = text(details.get("reason"), 64) if isinstance(details, Mapping) else None
+        reading.finish_reasons[0] = reason or status
+        reading.incomplete = status == "incomplete"
+    output = body.get("output")
+    if output.__class__ is list:
+        for position, item in enumerate(output):
+            if item.__class__ is dict:
+                _response_item(item, position, reading)
+    usage = body.get("usage")
+    if usage.__class__ is dict and status not in DEFERRED:
+        reading.usage = item_usage(usage, reading)
+    if isinstance(body.get("error"), Mapping):
+        read_error(body, reading)
+    if body.get("background") is True:
+        reading.detail("background", True)
+
+
+def _response_item(item: Mapping[str, Any], position: int, reading: Reading) -> None:
+    kind = item.get("type")
+    if kind == "message" or not isinstance(kind, str):
+        return
+    if kind in ("function_call", "custom_tool_call", "mcp_call"):
+        arguments = item.get("arguments", item.get("input"))
+        reading.tool(
+            item.get("id") or position, id=item.get("call_id"), name=item.get("name"), arguments=arguments
+        )
+    elif kind.endswith("_call"):
+        details = reading.details or {}
+        reading.detail("server_tool_calls", details.get("server_tool_calls", 0) + 1)
+
+
+def read_response_event(name: str, event: Mapping[str, Any], reading: Reading) -> None:
+    """Events that carry the whole response replace what was read; deltas add text."""
+    kind = event.get("type") or name
+    response = event.get("response")
+    if response.__class__ is dict:
+        reading.tools = None
+        reading.details = None
+        read_response(response, reading)
+    elif kind.__class__ is str and kind.endswith(".delta"):
+        reading.text_bytes += _size(event.get("delta"))
+    elif kind == "error":
+        reading.error = text(event.get("message"), 1000) or reading.error
+        reading.error_code = text(event.get("code"), 128) or reading.error_code
+        if isinstance(event.get("error"), Mapping):
+            read_error(event, reading)
+        reading.error = reading.error or "error event in the stream"
+
+
+def read_embeddings(body: Mapping[str, Any], reading: Reading) -> None:
+    _head(body, reading)
+    usage = body.get("usage")
+    if usage.__class__ is dict:
+        # `total_tokens` repeats `prompt_tokens`; some vendors send only the total.
+        tokens = usage.get("prompt_tokens", usage.get("total_tokens"))
+        reading.usage = NormalizedUsage(count(tokens, reading))
+    data = body.get("data")
+    if data.__class__ is list:
+        reading.detail("embeddings", len(data))
+
+
+def read_images(body: Mapping[str, Any], reading: Reading) -> None:
+    for key in ("size", "quality", "output_format", "background"):
+        reading.detail(key, text(body.get(key), 32))
+    data = body.get("data")
+    images = len(data) if isinstance(data, list) else 0
+    usage = body.get("usage")
+    if isinstance(usage, Mapping):
+        reading.usage = item_usage(usage, reading)
+        if not reading.usage.image_output_tokens:
+            # The images API bills all its output as image tokens.
+            reading.usage.image_output_tokens = reading.usage.output_tokens
+    elif images:
+        reading.usage = NormalizedUsage()
+    if reading.usage is not None:
+        reading.usage.images = images
+    reading.detail("images", images or None)
+
+
+def read_image_event(name: str, event: Mapping[str, Any], reading: Reading) -> None:
+    kind = event.get("type") or name
+    if isinstance(kind, str) and kind.endswith(".completed"):
+        read_images({**event, "data": [0]}, reading)
+    elif kind == "error" or "error" in event:
+        read_error(event, reading)
+
+
+def read_transcription(body: Mapping[str, Any], reading: Reading) -> None:
+    """`usage` is a union: tokens, or the duration in seconds (whisper)."""
+    usage = body.get("usage")
+    if isinstance(usage, Mapping):
+        if usage.get("type") == "duration" or ("seconds" in usage and "input_tokens" not in usage):
+            reading.usage = NormalizedUsage(audio_seconds=seconds(usage.get("seconds"), reading))
+        else:
+            reading.usage = item_usage(usage, reading)
+    elif isinstance(body.get("duration"), (int, float)):
+        reading.usage = NormalizedUsage(audio_seconds=seconds(body["duration"], reading))
+    if reading.usage is not None and reading.usage.audio_seconds:
+        reading.detail("audio_seconds", reading.usage.audio_seconds)
+    reading.detail("language", text(body.get("language"), 32))
+    for key in ("segments", "words"):
+        if isinstance(body.get(key), list):
+            reading.detail(f"{key}_count", len(body[key]))
+
+
+def seconds(value: Any, reading: Reading) -> float:
+    """A duration of at most a year; anything else counts as 0 and is named as a fault."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = -1.0
+    if 0 <= number <= 366 * 86400:
+        return number
+    reading.faults.append("usage.malformed")
+    return 0.0
+
+
+def read_transcription_event(name: str, event: Mapping[str, Any], reading: Reading) -> None:
+    kind = event.get("type") or name
+    if kind == "transcript.text.done":
+        read_transcription(event, reading)
+    elif kind == "transcript.text.delta":
+        reading.text_bytes += _size(event.get("delta"))
+    elif "error" in event:
+        read_error(event, reading)
+
+
+def read_speech_event(name: str, event: Mapping[str, Any], reading: Reading) -> None:
+    if (event.get("type") or name) == "speech.audio.done" and isinstance(event.get("usage"), Mapping):
+        reading.usage = item_usage(event["usage"], reading)
+        reading.usage.audio_output_tokens = reading.usage.output_tokens
+
+
+def read_moderation(body: Mapping[str, Any], reading: Reading) -> None:
+    _head(body, reading)
+    results = body.get("results")
+    if isinstance(results, list):
+        reading.detail("flagged", any(isinstance(r, Mapping) and r.get("flagged") is True for r in results))
+        reading.detail("inputs", len(results))
