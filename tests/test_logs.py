@@ -29,9 +29,11 @@ def untouched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ADEN.handlers[:] = before[2]
 
 
-@pytest.fixture
-def stderr(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """The stderr of a program whose root logger has no handlers."""
+def bare_program(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """The stderr of a program whose root logger has no handlers.
+
+    No fixture, because pytest sets both anew between a test's set-up and its call.
+    """
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
@@ -89,7 +91,7 @@ def test_instrument_follows_the_environment_only(monkeypatch: pytest.MonkeyPatch
     assert ADEN.level == logging.DEBUG
 
 
-@pytest.mark.parametrize("level", ["loud", "", True, -1, 1.5, ["debug"], "１０"])
+@pytest.mark.parametrize("level", ["loud", "", True, -1, 1.5, ["debug"], "\uff11\uff10"])
 @pytest.mark.parametrize("which", ["level", "metrics_level"])
 def test_wrong_levels_change_nothing(level: Any, which: str) -> None:
     before = (ADEN.level, METRICS.level, list(ADEN.handlers))
@@ -111,7 +113,8 @@ def test_wrong_formats(text: Any) -> None:
         configure_logging(format=text)
 
 
-def test_twice_prints_once(stderr: io.StringIO) -> None:
+def test_twice_prints_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    stderr = bare_program(monkeypatch)
     configure_logging("info")
     configure_logging("info", format="%(name)s|%(message)s")
     logging.getLogger("aden.part").info("hello")
@@ -119,7 +122,8 @@ def test_twice_prints_once(stderr: io.StringIO) -> None:
     assert stderr.getvalue() == "aden.part|hello\n"
 
 
-def test_stderr_is_that_of_the_moment(stderr: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stderr_is_that_of_the_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    stderr = bare_program(monkeypatch)
     configure_logging("info")
     monkeypatch.setattr(sys, "stderr", None)
     ADEN.info("nowhere")
@@ -129,7 +133,8 @@ def test_stderr_is_that_of_the_moment(stderr: io.StringIO, monkeypatch: pytest.M
     assert "INFO aden: here" in stderr.getvalue()
 
 
-def test_the_hosts_handlers_come_first(stderr: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hosts_handlers_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    stderr = bare_program(monkeypatch)
     host = io.StringIO()
     monkeypatch.setattr(logging.getLogger(), "handlers", [logging.StreamHandler(host)])
     configure_logging("info")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 __all__ = [
     "Action",
@@ -236,8 +236,34 @@ class MetricEvent:
     agent_name: str | None = None
     content: Mapping[str, Any] | None = None
     """Prompts and answers, only where `capture_content` was switched on."""
-    faults: tuple[str, ...] = field(default=())
+    faults: tuple[str, ...] = ()
     """What could not be read as documented (`"usage.negative"`, `"encoding.zstd"`, …)."""
+    _record: EventRecord | None = field(default=None, init=False, repr=False, compare=False)
+
+    @classmethod
+    def unread(cls, record: EventRecord) -> MetricEvent:
+        """An event whose fields are set when the first of them is read.
+
+        Most of what metering a call costs is writing down what nobody may look at; whoever looks, an
+        emitter on its thread as a rule, pays for it instead of the call.
+        """
+        event = cls.__new__(cls)
+        event._record = record
+        return event
+
+    def read(self) -> None:
+        """Set the fields now. Emitters get events that are read; reading one again does nothing."""
+        record = self._record
+        if record is not None:
+            # Sets `_record` last, so that two threads may read at once: both write the same.
+            self.__init__(**record.fields())  # type: ignore[misc]
+
+    def __getattr__(self, name: str) -> Any:
+        """Reached only by fields that are not set yet."""
+        if name == "_record" or name not in _FIELDS:
+            raise AttributeError(f"MetricEvent has no attribute {name!r}")
+        self.read()
+        return object.__getattribute__(self, name)
 
     @property
     def timestamp(self) -> str:
@@ -313,12 +339,21 @@ class MetricEvent:
         return out
 
 
+class EventRecord(Protocol):
+    """What is known of a call that has ended, not yet written down as an event."""
+
+    def fields(self) -> dict[str, Any]:
+        """The arguments of `MetricEvent`; the same each time."""
+        ...
+
+
+_FIELDS = frozenset(f.name for f in fields(MetricEvent))
 _NESTED = ("usage", "rate_limit", "decision")
 _PLAIN = tuple(
     f.name
     for f in fields(MetricEvent)
     if f.name
-    not in (*_NESTED, "timestamp_s", "tool_calls", "headers", "operation_details", "metadata", "content")
+    not in (*_NESTED, "_record", "timestamp_s", "tool_calls", "headers", "operation_details", "metadata", "content")
 )
 
 

@@ -59,6 +59,8 @@ _clients_metered = 0
 
 LIBRARIES = ("httpx", "httpx2")
 BRIDGED = "aiohttp"
+GENAI = "google.genai._api_client"
+WATCHED = frozenset({*LIBRARIES, BRIDGED, GENAI})
 
 SDKS: Mapping[str, tuple[str, str]] = {
     # attribute of InstrumentResult: (importable module, distribution)
@@ -148,7 +150,7 @@ class _ImportWatch(importlib.abc.MetaPathFinder):
     """Puts the seam into a library when it is first imported, so that `instrument()` imports none."""
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        if fullname not in LIBRARIES and fullname != BRIDGED:
+        if fullname not in WATCHED:
             return None
         for finder in sys.meta_path:
             if finder is self or not hasattr(finder, "find_spec"):
@@ -194,9 +196,10 @@ def _put_seams() -> None:
             if module is not None and hasattr(module, "AsyncClient"):
                 seam = _seams.get(id(module)) or _new_seam(module)
                 seam.put()
-        if BRIDGED in sys.modules:
-            bridge = importlib.import_module(".adapters.aiohttp", __package__)
-            bridge.put()
+        if hasattr(sys.modules.get(BRIDGED), "ClientSession"):
+            importlib.import_module(".adapters.aiohttp", __package__).put()
+        if GENAI in sys.modules:
+            importlib.import_module(".adapters._genai", __package__).prefer_httpx()
 
 
 def _new_seam(module: Any) -> Seam:
@@ -431,11 +434,8 @@ def register_vendor(
 
 
 def _apply_preferences(options: MeterOptions | None) -> None:
-    bridge_wanted = options is not None and "gemini" in options.prefer_httpx
-    if not bridge_wanted and f"{__package__}.adapters._genai" not in sys.modules:
-        return
-    genai = importlib.import_module(".adapters._genai", __package__)
-    genai.prefer_httpx(bridge_wanted)
+    wanted = options is not None and "gemini" in options.prefer_httpx
+    importlib.import_module(".adapters._genai", __package__).prefer_httpx(wanted)
 
 
 @atexit.register

@@ -42,7 +42,8 @@ class Meter:
         self.alerts = None if options.on_alert is None else AlertDelivery(options)
         self.orphans: SimpleQueue[Exchange | None] = SimpleQueue()
         """Exchanges whose answer was collected unfinished; finalisers only put here."""
-        self._reaper: threading.Thread | None = None
+        self.reaper: threading.Thread | None = None
+        """The thread that ends them; started with the first answer that could be left."""
         self.settings = Settings(
             emit=self.delivery.deliver,
             alert=None if self.alerts is None else self.alerts.deliver,
@@ -62,12 +63,12 @@ class Meter:
 
     def watch_orphans(self) -> None:
         """See to it that exchanges left by the garbage collector are ended."""
-        if self._reaper is None:
+        if self.reaper is None:
             self._start_reaper()
 
     def _start_reaper(self) -> None:
         reaper = threading.Thread(target=self._reap, name="aden-orphans", daemon=True)
-        self._reaper = reaper
+        self.reaper = reaper
         try:
             reaper.start()
         except RuntimeError as exc:  # no thread to be had, or the interpreter is ending
@@ -102,8 +103,8 @@ class Meter:
     def close(self, timeout: float) -> bool:
         """Flush and end our threads. Calls still open end under this meter and start what they need."""
         done = self.flush(timeout)
-        if self._reaper is not None:
-            self._reaper = None
+        if self.reaper is not None:
+            self.reaper = None
             self.orphans.put(None)
         if self.alerts is not None:
             done = self.alerts.close(timeout) and done
@@ -119,7 +120,7 @@ class Meter:
         """The calls under way are the parent's, and so are its thread and queue."""
         self.settings.open.clear()
         self.orphans = SimpleQueue()
-        self._reaper = None
+        self.reaper = None
 
 
 class AlertDelivery:

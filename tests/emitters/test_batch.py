@@ -29,6 +29,7 @@ class Received:
         self.inside: list[bool] = []
 
     def __call__(self, events: list[MetricEvent]) -> None:
+        self.thread = threading.current_thread()
         self.started.set()
         self.inside.append(in_emitter())
         assert self.go_on.wait(60)
@@ -70,7 +71,7 @@ def test_flush_hands_over_everything_in_order(make_event: MakeEvent) -> None:
     assert not emit.flush(0.0)
     received.go_on.set()
     assert emit.flush(30)
-    assert sum(received.batches, []) == [str(n) for n in range(7)]
+    assert [name for batch in received.batches for name in batch] == [str(n) for n in range(7)]
     assert emit.flush(0)
     emit.close(30)
 
@@ -146,10 +147,10 @@ def test_an_async_handler_keeps_its_loop_between_batches(make_event: MakeEvent) 
 
 def test_the_handler_cannot_wait_for_itself(make_event: MakeEvent) -> None:
     answers: list[bool] = []
-    emit = create_batch_emitter(lambda events: answers.append(emit.flush(60)), 1, 3600)
+    emit = create_batch_emitter(lambda events: answers.extend((emit.flush(60), emit.close(60))), 1, 3600)
     emit(make_event())
     assert emit.close(30)
-    assert answers == [False]
+    assert answers == [False, False]
 
 
 def test_an_event_after_close_opens_it_again(make_event: MakeEvent) -> None:
@@ -169,7 +170,7 @@ def test_close_is_bounded_and_the_thread_still_ends(make_event: MakeEvent) -> No
     emit = create_batch_emitter(received, 1, 3600)
     emit(make_event(event_id="0"))
     assert received.started.wait(60)
-    [thread] = [t for t in threading.enumerate() if t.name == "aden-batch"]
+    thread = received.thread
     assert not emit.close(0.0)
     received.go_on.set()
     thread.join(60)
@@ -223,5 +224,5 @@ def test_it_runs_in_the_call_within_compositions(make_event: MakeEvent) -> None:
     ],
 )
 def test_wrong_arguments(args: Any, kwargs: Any) -> None:
-    with pytest.raises(ConfigurationError, match="create_batch_emitter: .*(give|raise)"):
+    with pytest.raises(ConfigurationError, match=r"create_batch_emitter: .*(give|raise)"):
         create_batch_emitter(*args, **kwargs)

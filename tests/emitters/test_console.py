@@ -100,7 +100,9 @@ def test_an_error_says_how_it_failed(make_event: MakeEvent) -> None:
         "  error: 429 rate_limit_error: Rate limit reached for requests",
     ]
     assert console_lines(make_event(**failed, status_code=500))[1:] == ["  error: 500"]
-    assert console_lines(make_event(**failed, status_code=None, error="no route"))[1:] == ["  error: no route"]
+    assert console_lines(make_event(**failed, status_code=None, error="no route"))[1:] == [
+        "  error: no route"
+    ]
 
 
 def test_a_stream_that_broke_off_shows_both(make_event: MakeEvent) -> None:

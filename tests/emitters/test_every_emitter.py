@@ -130,9 +130,7 @@ CASES: dict[str, Callable[[Case], Made]] = {
 
 
 @pytest.fixture
-def case(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
-) -> Case:
+def case(tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> Case:
     caplog.set_level(logging.DEBUG, "aden.metrics")
     return Case(tmp_path, capsys, caplog.messages)
 

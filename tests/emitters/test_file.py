@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aden_transport import _guard
-from aden_transport.emitters import _append, create_file_emitter, create_jsonl_emitter
+from aden_transport.emitters import create_file_emitter, create_jsonl_emitter
 from aden_transport.emitters.file import FileEmitter
 from aden_transport.errors import ConfigurationError
 from aden_transport.events import MetricEvent
@@ -187,10 +187,11 @@ def test_an_unwritable_directory_is_told_once_and_retried(
 ) -> None:
     emit = create_file_emitter(tmp_path)
     with monkeypatch.context() as patched:
+
         def refuse(*args: Any, **kwargs: Any) -> int:
             raise error("read-only")
 
-        patched.setattr(_append.os, "open", refuse)
+        patched.setattr(os, "open", refuse)
         emit(event)
         emit(event)
     emit(event)

@@ -150,7 +150,9 @@ def reference(stream: bytes) -> list[tuple[str, bytes]]:
     return found
 
 
-WORDS = rb'data: a|data:b|data|data:  c|event: x|event|: note|id: 1|retry: 2|foo: d|da|{|{"e": 1}| "f": 2|}|[|||'
+WORDS = (
+    rb'data: a|data:b|data|data:  c|event: x|event|: note|id: 1|retry: 2|foo: d|da|{|{"e": 1}| "f": 2|}|[|||'
+)
 LINES = st.sampled_from([*WORDS.split(b"|"), b"\xef\xbb\xbf", b"\xff"])
 ENDS = st.sampled_from([b"\n", b"\n", b"\r\n", b"\r"])
 STREAMS = st.lists(st.tuples(LINES, ENDS).map(b"".join), max_size=25).map(b"".join)

@@ -140,8 +140,10 @@ def test_vertex_takes_the_model_from_the_path(provider: FakeProvider, raw: Any, 
 
 def test_async(provider: FakeProvider) -> None:
     async def answer() -> str | None:
-        async with anthropic.AsyncAnthropic(base_url=provider.anthropic_base_url, api_key="any") as client:
-            async with client.messages.stream(model=MODEL, max_tokens=100, messages=HELLO) as stream:
-                return (await stream.get_final_message()).stop_reason
+        async with (
+            anthropic.AsyncAnthropic(base_url=provider.anthropic_base_url, api_key="any") as client,
+            client.messages.stream(model=MODEL, max_tokens=100, messages=HELLO) as stream,
+        ):
+            return (await stream.get_final_message()).stop_reason
 
     assert asyncio.run(answer()) == "end_turn"

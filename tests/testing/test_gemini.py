@@ -114,7 +114,7 @@ def test_counting_and_embeddings(gemini_client: genai.Client) -> None:
         model="gemini-embedding-001", contents=["a", "b"], config=config
     )
     assert [len(item.values or []) for item in embedded.embeddings or []] == [4, 4]
-    assert [model.name for model in gemini_client.models.list()][0] == "models/gemini-2.5-flash"
+    assert next(model.name for model in gemini_client.models.list()) == "models/gemini-2.5-flash"
 
 
 def test_single_embeddings_and_vertex_predictions(raw: httpx2.Client) -> None:

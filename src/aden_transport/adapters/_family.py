@@ -5,15 +5,17 @@ One `Family` per library, made in the file that bears its name.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import weakref
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from copy import copy
 from typing import Any
 
 from .._guard import internal_fault
 from ..core.exchange import Exchange
+from ..core.header_figures import AnswerHeaders
 from ..core.steps import SEND, Refuse, Send
-from ..core.wire import Rewrite, WireRequest
+from ..core.wire import Pairs, Rewrite, WireRequest
 from ..framing.content_encoding import decoder_for
 from ..meter import Meter, classifier
 from ._drive import drive, drive_async, in_hook
@@ -44,15 +46,15 @@ class Family:
     # -- reading and rewriting -------------------------------------------------------------------
 
     def wire(self, request: Any, host: bytes, target: bytes) -> WireRequest:
-        headers = {name.lower(): value for name, value in request.headers.raw}
+        pairs = pairs_of(request.headers)
         try:
-            return WireRequest(request.method, host, target, headers, request.content)
+            return WireRequest(request.method, host, target, pairs, request.content)
         except self.module.RequestNotRead:
             pass
-        stream = request.stream
-        if isinstance(stream, self.module.ByteStream):  # a redirect hop: there, but not read
-            return WireRequest(request.method, host, target, headers, request.read())
-        return WireRequest(request.method, host, target, headers, None, form_of(stream))
+        if isinstance(request.stream, self.module.ByteStream):
+            # A redirect hop: its body is there, but not read.
+            return WireRequest(request.method, host, target, pairs, request.read())
+        return WireRequest(request.method, host, target, pairs, None, form_of(request.stream))
 
     def rewritten(self, request: Any, change: Rewrite) -> Any:
         """A copy of `request` with the changes; the application keeps its own, unchanged."""
@@ -88,27 +90,27 @@ class Family:
         rank: int,
         exchange: Exchange,
         request: Any,
-        transport: Callable[[Any], Any],
-        *,
-        follows: bool,
+        transport: Callable[..., Any],
+        client: Any = None,
     ) -> Any:
+        """Decide, send through `transport`, and observe. `client`, of the seam, is passed to it."""
         sent = request
         try:
             step = exchange.start(judged=not in_hook())
             if step is not SEND:
                 step = drive(exchange, step, meter.hook, meter.hook_timeout_s)
                 if isinstance(step, Refuse):
-                    return self.refuse(step, request, exchange)
-                sent = self._changed(request, step, exchange)
+                    return self.refuse(step, request)
+                sent = self._changed(request, step)
             token = inside.set((exchange, rank))
             try:
-                response = transport(sent)
+                response = transport(sent) if client is None else transport(client, sent)
             finally:
                 inside.reset(token)
         except BaseException as exc:
             exchange.fail(exc)
             raise
-        self._observe(response, request, exchange, meter, self.sync_tee, follows=follows)
+        self._observe(response, request, exchange, meter, self.sync_tee, client)
         return response
 
     async def send_async(
@@ -117,9 +119,8 @@ class Family:
         rank: int,
         exchange: Exchange,
         request: Any,
-        transport: Callable[[Any], Awaitable[Any]],
-        *,
-        follows: bool,
+        transport: Callable[..., Any],
+        client: Any = None,
     ) -> Any:
         sent = request
         try:
@@ -127,28 +128,26 @@ class Family:
             if step is not SEND:
                 step = await drive_async(exchange, step, meter.hook, meter.hook_timeout_s)
                 if isinstance(step, Refuse):
-                    return self.refuse(step, request, exchange)
-                sent = self._changed(request, step, exchange)
+                    return self.refuse(step, request)
+                sent = self._changed(request, step)
             token = inside.set((exchange, rank))
             try:
-                response = await transport(sent)
+                response = await (transport(sent) if client is None else transport(client, sent))
             finally:
                 inside.reset(token)
         except BaseException as exc:
             exchange.fail(exc)
             raise
-        self._observe(response, request, exchange, meter, self.async_tee, follows=follows)
+        self._observe(response, request, exchange, meter, self.async_tee, client)
         return response
 
-    def _changed(self, request: Any, step: Send, exchange: Exchange) -> Any:
-        if step.rewrite is None:
-            return request
-        return self.rewritten(request, step.rewrite)
+    def _changed(self, request: Any, step: Send) -> Any:
+        return request if step.rewrite is None else self.rewritten(request, step.rewrite)
 
-    def refuse(self, step: Refuse, request: Any, exchange: Exchange) -> Any:
+    def refuse(self, step: Refuse, request: Any) -> Any:
         """Raise the refusal, or return it as a response where the SDK would take a raise for a fault of
         the network and retry: Stainless SDKs, known by their headers."""
-        if not any(name.startswith(b"x-stainless-") for name in exchange.wire.headers):
+        if not any(name.startswith(b"x-stainless-") for _, name, _ in pairs_of(request.headers)):
             raise step.error
         response = self.refused(
             403, headers=REFUSAL_HEADERS, content=refusal_body(step.error), request=request
@@ -157,38 +156,47 @@ class Family:
         return response
 
     def _observe(
-        self, response: Any, request: Any, exchange: Exchange, meter: Meter, tee: Any, *, follows: bool
+        self, response: Any, request: Any, exchange: Exchange, meter: Meter, tee: Any, client: Any
     ) -> None:
         """From here on the answer is the application's; what goes wrong is ours alone."""
         response.request = request
+        if exchange.state == "ended":
+            return  # a meter nearer to the wire has taken the call over
         try:
-            if isinstance(response, RefusedMixin):
-                # Refused by a meter nearer to the wire, whose event this is.
-                exchange.withdraw()
-                return
-            if response.status_code in REDIRECTS and follows and response.has_redirect_location:
-                exchange.redirect()
-                return
-            loaded = hasattr(response, "_content")
-            headers = {name.lower(): value for name, value in response.headers.raw}
+            status = response.status_code
+            headers = AnswerHeaders(pairs_of(response.headers))
+            loaded = "_content" in response.__dict__
             if loaded:
-                headers.pop(b"content-encoding", None)  # its content is decoded already
-            exchange.receive_response(response.status_code, headers)
-            hidden = self._hidden(response, exchange, headers)
-            if loaded and hidden is None:
-                exchange.feed(response.content)
-                exchange.receive_eof()
-            else:
-                response.stream = tee(response.stream, exchange, meter.orphans, hidden)
+                headers.content_encoding = None  # its content is decoded already
+            hop = None
+            if status in REDIRECTS and response.has_redirect_location:
+                hop = goes_on(response, getattr(client, "max_redirects", 20))
+            exchange.receive_response(status, headers, hop)
+            hidden = None
+            if exchange.usage_filter is not None and status < 400:
+                hidden = self._hidden(response, exchange, headers)
+            if loaded:
+                self._pass_loaded(response, exchange, hidden)
+                return
+            response.stream = tee(response.stream, exchange, meter.orphans, hidden)
+            if meter.reaper is None:
                 meter.watch_orphans()
         except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
             internal_fault("observe", exc)
             exchange.close()
 
-    def _hidden(self, response: Any, exchange: Exchange, headers: Mapping[bytes, bytes]) -> Hidden | None:
-        if exchange.usage_filter is None or response.status_code >= 400:
-            return None
-        encoding = headers.get(b"content-encoding")
+    def _pass_loaded(self, response: Any, exchange: Exchange, hidden: Hidden | None) -> None:
+        """A mock's answer, which is there whole and will not be read from its stream."""
+        content = response.content
+        exchange.feed(content)
+        exchange.receive_eof()
+        if hidden is not None:
+            shown = hidden.receive_data(content) + hidden.receive_eof()
+            response._content = shown
+            response.stream = self.module.ByteStream(shown)
+
+    def _hidden(self, response: Any, exchange: Exchange, headers: AnswerHeaders) -> Hidden | None:
+        encoding = headers.content_encoding
         decoder = decoder_for(encoding.decode("latin-1")) if encoding else None
         if decoder is not None and not decoder.supported:
             return None
@@ -197,6 +205,27 @@ class Family:
             response.headers.pop(name, None)
         request = response.request
         return Hidden(exchange, decoder, lambda why: module.DecodingError(why, request=request))
+
+
+def pairs_of(headers: Any) -> Pairs:
+    """Headers as `(as sent, lower-case, value)`, which httpx and httpx2 keep in `_list`; by way of their
+    public reads it would take a call 5 µs more."""
+    try:
+        return headers._list  # type: ignore[no-any-return]
+    except AttributeError:
+        return [(name, name.lower(), value) for name, value in headers.raw]
+
+
+def goes_on(response: Any, max_redirects: int) -> Callable[[], bool]:
+    """Whether the client follows a redirect, to be asked at the end of its body: a hop that is followed
+    is read before the next one, a hop that is not has its `next_request` set before it can be read."""
+    known = weakref.ref(response)
+
+    def follows() -> bool:
+        hop = known()
+        return hop is not None and hop.next_request is None and len(hop.history) < max_redirects
+
+    return follows
 
 
 def form_of(stream: Any) -> Mapping[str, Any] | None:
@@ -232,7 +261,7 @@ def open_exchange(
     """The exchange of a request that is a call to a model; None for any other, and where ours fails."""
     try:
         wire = family.wire(request, host, target)
-        call = classifier.classify(host, request.method, target, wire.headers)
+        call = classifier.classify(wire)
         if call is None:
             return None
         return Exchange(meter.settings, call, wire)

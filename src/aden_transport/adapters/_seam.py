@@ -90,14 +90,7 @@ class Seam:
             if opened is None:
                 return original(client, request)
             meter, rank, exchange = opened
-            return family.send(
-                meter,
-                rank,
-                exchange,
-                request,
-                functools.partial(original, client),
-                follows=client.follow_redirects,
-            )
+            return family.send(meter, rank, exchange, request, original, client)
 
         return _send_single_request
 
@@ -115,14 +108,7 @@ class Seam:
             if opened is None:
                 return await original(client, request)
             meter, rank, exchange = opened
-            return await family.send_async(
-                meter,
-                rank,
-                exchange,
-                request,
-                functools.partial(original, client),
-                follows=client.follow_redirects,
-            )
+            return await family.send_async(meter, rank, exchange, request, original, client)
 
         return _send_single_request
 

@@ -11,6 +11,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from ..core.exchange import Exchange
+from ..core.observe import PIECES, StreamObserver
 from ..framing.content_encoding import Decoder
 
 __all__ = ["AsyncTee", "Hidden", "SyncTee"]
@@ -89,18 +90,40 @@ class SyncTee:
 
 def observed(inner: Any, exchange: Exchange) -> Iterator[bytes]:
     try:
-        for data in inner:
+        pieces = iter(inner)
+        for data in pieces:
             try:
                 exchange.feed(data)
             except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
                 exchange.observe_failed(exc)
             yield data
+            observer = exchange.stream_observer
+            if observer is not None and observer.plain:
+                yield from _collected(pieces, exchange, observer)
     except GeneratorExit:
         raise  # its end is told by close() or the finaliser
     except BaseException as exc:
         exchange.fail(exc)
         raise
     exchange.receive_eof()
+
+
+def _collected(pieces: Iterator[bytes], exchange: Exchange, observer: StreamObserver) -> Iterator[bytes]:
+    """The rest of a stream. `StreamObserver` says what is done for each piece; done here it takes a third
+    of the time."""
+    append, look, place, byte = observer.append, observer.look, observer.place, observer.byte
+    left = PIECES
+    for data in pieces:
+        try:
+            append(data)
+            left -= 1
+            if not left or data[place] != byte:
+                left = look()
+        except IndexError:
+            left = look()
+        except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
+            exchange.observe_failed(exc)
+        yield data
 
 
 def filtered(inner: Any, exchange: Exchange, hidden: Hidden) -> Iterator[bytes]:
@@ -164,31 +187,63 @@ class AsyncObserved:
     what looks like one as soon as its reader stops.
     """
 
-    __slots__ = ("_exchange", "_inner", "_next")
+    __slots__ = ("_append", "_byte", "_exchange", "_hidden", "_inner", "_left", "_next", "_place")
 
-    def __init__(self, inner: Any, exchange: Exchange) -> None:
+    def __init__(self, inner: Any, exchange: Exchange, hidden: Hidden | None = None) -> None:
         self._inner = inner.__aiter__()
         self._next = self._inner.__anext__
         self._exchange = exchange
+        self._hidden = hidden
+        self._append: Callable[[bytes], None] | None = None
+        """Where pieces go while nothing else is to be done for them; see `StreamObserver`."""
+        self._place = self._byte = self._left = 0
 
     def __aiter__(self) -> AsyncObserved:
         return self
 
     async def __anext__(self) -> bytes:
-        exchange = self._exchange
         try:
             data: bytes = await self._next()
         except StopAsyncIteration:
-            exchange.receive_eof()
+            self._exchange.receive_eof()
             raise
         except BaseException as exc:
-            exchange.fail(exc)
+            self._exchange.fail(exc)
             raise
+        append = self._append
+        if append is None:
+            self._feed(data)
+            return data
+        try:
+            append(data)
+            self._left -= 1
+            if not self._left or data[self._place] != self._byte:
+                self._look()
+        except IndexError:
+            self._look()
+        return data
+
+    def _feed(self, data: bytes) -> None:
+        exchange = self._exchange
         try:
             exchange.feed(data)
         except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
             exchange.observe_failed(exc)
-        return data
+        observer = exchange.stream_observer
+        if observer is not None and observer.plain and self._hidden is None:
+            self._append, self._left = observer.append, PIECES
+            self._place, self._byte = observer.place, observer.byte
+
+    def _look(self) -> None:
+        exchange = self._exchange
+        observer = exchange.stream_observer
+        try:
+            if observer is not None:
+                self._left = observer.look()
+                return
+        except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
+            exchange.observe_failed(exc)
+        self._append = None
 
     async def asend(self, value: Any) -> bytes:
         return await self.__anext__()
@@ -206,29 +261,26 @@ class AsyncObserved:
 class AsyncFiltered(AsyncObserved):
     """The same, without the usage event."""
 
-    __slots__ = ("_ended", "_hidden")
+    __slots__ = ("_ended",)
 
     def __init__(self, inner: Any, exchange: Exchange, hidden: Hidden) -> None:
-        super().__init__(inner, exchange)
-        self._hidden = hidden
+        super().__init__(inner, exchange, hidden)
         self._ended = False
 
     async def __anext__(self) -> bytes:
-        exchange = self._exchange
+        exchange, hidden = self._exchange, self._hidden
+        assert hidden is not None
         try:
             while not self._ended:
                 try:
                     data: bytes = await self._next()
                 except StopAsyncIteration:
                     self._ended = True
-                    shown = self._hidden.receive_eof()
+                    shown = hidden.receive_eof()
                     exchange.receive_eof()
                 else:
-                    try:
-                        exchange.feed(data)
-                    except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
-                        exchange.observe_failed(exc)
-                    shown = self._hidden.receive_data(data)
+                    self._feed(data)
+                    shown = hidden.receive_data(data)
                 if shown:
                     return shown
         except BaseException as exc:

@@ -39,8 +39,8 @@ class _ByHand:
         if not classifier.may_be_call(host, request.method, target) or in_emitter():
             return None
         outer = inside.get()
-        if outer is not None and outer[1] >= BY_HAND:
-            return None
+        if outer is not None and (outer[1] >= BY_HAND or self._own_meter is None):
+            return None  # counted by a layer that means the same meter, or a more particular one
         meter = self._own_meter or meter_for(request)
         exchange = open_exchange(self._family, meter, request, host, target)
         if exchange is None:
@@ -65,9 +65,7 @@ class MeterTransportMixin(_ByHand):
         if opened is None:
             return self._inner.handle_request(request)
         meter, exchange = opened
-        return self._family.send(
-            meter, BY_HAND, exchange, request, self._inner.handle_request, follows=True
-        )
+        return self._family.send(meter, BY_HAND, exchange, request, self._inner.handle_request)
 
     def close(self) -> None:
         self._inner.close()
@@ -91,9 +89,8 @@ class AsyncMeterTransportMixin(_ByHand):
         if opened is None:
             return await self._inner.handle_async_request(request)
         meter, exchange = opened
-        return await self._family.send_async(
-            meter, BY_HAND, exchange, request, self._inner.handle_async_request, follows=True
-        )
+        send = self._inner.handle_async_request
+        return await self._family.send_async(meter, BY_HAND, exchange, request, send)
 
     async def aclose(self) -> None:
         await self._inner.aclose()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 
 from ..events import Decision
@@ -18,46 +19,44 @@ _unfinished: ContextVar[LogicalCall | None] = ContextVar("aden_unfinished_call",
 class LogicalCall:
     """What the attempts of one call share."""
 
-    __slots__ = ("attempt", "body_hash", "call_id", "decision", "model", "redirected", "target", "trace_id")
+    __slots__ = ("attempt", "body_hash", "decision", "number", "redirected", "target")
 
-    def __init__(self, trace_id: str, call_id: str) -> None:
-        self.trace_id = trace_id
-        self.call_id = call_id
-        self.attempt = 0
+    def __init__(self, number: int, attempt: int) -> None:
+        self.number = number
+        """192 random bits: the trace id and the call id."""
+        self.attempt = attempt
         self.decision: Decision | None = None
         """Of the first attempt: hooks are asked, and waits are waited, once per logical call."""
-        self.model: str | None = None
-        self.target = b""
-        self.body_hash = 0
-        self.redirected = False
+
+    @property
+    def trace_id(self) -> str:
+        """32 hex digits."""
+        return f"{self.number >> 64:032x}"
+
+    @property
+    def call_id(self) -> str:
+        """16 hex digits."""
+        return f"{self.number & 0xFFFFFFFFFFFFFFFF:016x}"
 
 
-def begin(wire: WireRequest, ids: str) -> LogicalCall:
+def begin(wire: WireRequest, bits: Callable[[int], int]) -> LogicalCall:
     """The call that this request belongs to: one that has just failed or was redirected in this context,
-    or a new one with the 48 hex digits `ids`.
+    or a new one with an id of random `bits`.
 
     Stainless SDKs count in `x-stainless-retry-count`; the others repeat the same request.
     """
     call = _unfinished.get()
+    count = wire.retry_count
     if call is None:
-        return _fresh(wire, ids)
+        return LogicalCall(bits(192), count or 0)
     _unfinished.set(None)
-    count = wire.headers.get(b"x-stainless-retry-count")
     same = call.body_hash == hash(wire.body) and (call.redirected or call.target == wire.target)
-    if not same or (count == b"0" and not call.redirected):
-        return _fresh(wire, ids)
+    if not same or (count == 0 and not call.redirected):
+        return LogicalCall(bits(192), count or 0)
     if call.redirected:
         call.redirected = False
     else:
         call.attempt += 1
-    return call
-
-
-def _fresh(wire: WireRequest, ids: str) -> LogicalCall:
-    call = LogicalCall(ids[:32], ids[32:])
-    count = wire.headers.get(b"x-stainless-retry-count")
-    if count is not None and count != b"0" and count.isdigit() and len(count) < 4:
-        call.attempt = int(count)
     return call
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from urllib.parse import unquote
 
 from ..errors import ConfigurationError
 from ..vendors import VENDORS, Operation, Vendor
+from .wire import WireRequest
 
 __all__ = ["Call", "Classifier"]
 
@@ -136,9 +137,10 @@ class Classifier:
         self._hosts[host] = found
         return found
 
-    def classify(self, host: bytes, method: str, target: bytes, headers: Mapping[bytes, bytes]) -> Call | None:
+    def classify(self, wire: WireRequest) -> Call | None:
         """The call that this request is, or None where it is none that is metered."""
-        key = (host, method, target, headers.get(b"user-agent"))
+        host, method, target, agent = wire.host, wire.method, wire.target, wire.user_agent
+        key = (host, method, target, agent)
         try:
             return self._targets[key]
         except KeyError:
@@ -148,15 +150,14 @@ class Classifier:
         if vendor is not None:
             call = match(vendor, method, path, known_host=True)
         else:
-            call = self._on_unknown_host(method, path, headers)
+            call = self._on_unknown_host(method, path, agent or b"")
         if len(self._targets) >= MAX_TARGETS:
             self._targets.clear()
         self._targets[key] = call
         return call
 
-    def _on_unknown_host(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> Call | None:
+    def _on_unknown_host(self, method: str, path: str, agent: bytes) -> Call | None:
         """The SDK says whose format it speaks; without an SDK only an unmistakable path counts."""
-        agent = headers.get(b"user-agent", b"")
         for vendor in self._vendors:
             if vendor.user_agents and (
                 agent.startswith(vendor.user_agents)

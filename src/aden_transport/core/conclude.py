@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import enum
-import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from ..events import MetricEvent, NormalizedUsage, UsageSource, usd
+from ..events import ErrorType, MetricEvent, NormalizedUsage, UsageSource, usd
 from ..vendors import Reading
 from ..vendors.openai_shapes import DEFERRED
 from . import estimate
@@ -19,91 +17,107 @@ if TYPE_CHECKING:
 
     from .exchange import Exchange
 
-__all__ = ["Ending", "conclude", "estimated_cost"]
+__all__ = ["CLOSED", "COMPLETE", "EOF", "FAILED", "REFUSED", "Ending", "conclude", "estimated_cost"]
 
-KEPT_HEADERS = frozenset(
-    name.encode()
-    for name in (
-        "x-request-id",
-        "request-id",
-        "apim-request-id",
-        "x-ms-region",
-        "x-ms-deployment-name",
-        "azureml-model-session",
-        "openai-processing-ms",
-        "openai-model",
-        "openai-version",
-        "openai-organization",
-        "anthropic-organization-id",
-        "x-client-request-id",
-        "cf-ray",
-        "retry-after",
-        "retry-after-ms",
-        "x-should-retry",
-        "server-timing",
-        "via",
-        "content-type",
-        "date",
-    )
-)
-"""Response headers that an event may carry; rate limits come on top, nothing else ever does."""
-KEPT_PREFIXES = (b"x-ratelimit-", b"anthropic-ratelimit-", b"x-goog-request")
-MAX_HEADER = 256
-MAX_KEPT = 64
 MAX_COUNTED_IDS = 10_000
 
-
-class Ending(enum.Enum):
-    """How an attempt ended."""
-
-    REFUSED = enum.auto()
-    COMPLETE = enum.auto()
-    """The protocol's last event was seen."""
-    EOF = enum.auto()
-    CLOSED = enum.auto()
-    FAILED = enum.auto()
+Ending = Literal["refused", "complete", "eof", "closed", "failed"]
+"""How an attempt ended; `"complete"`: the protocol's last event was seen."""
+REFUSED: Final = "refused"
+COMPLETE: Final = "complete"
+EOF: Final = "eof"
+CLOSED: Final = "closed"
+FAILED: Final = "failed"
 
 
 def conclude(exchange: Exchange, ending: Ending, exc: BaseException | None, now: float) -> MetricEvent | None:
-    """The event of an attempt; None where it is none (a poll before the answer's end)."""
-    call, settings, logical = exchange.call, exchange.settings, exchange.logical
+    """The event of an attempt; None where it is none (a poll before the answer's end).
+
+    What needs the request or the answer is read here; afterwards neither is kept.
+    """
     reading = exchange.reading
-    source: UsageSource | None = None
+    record = Concluded(exchange, now)
     if reading is not None:
-        source = _read_answer(exchange, reading, ending)
-        if call.operation.deferred and not _counts(exchange, reading):
+        record.usage_source = _read_answer(exchange, reading, ending)
+        if exchange.call.operation.deferred and not _counts(exchange, reading):
             return None
-    elif call.operation.deferred:
+        _take_answer(record, exchange, reading)
+    elif exchange.call.operation.deferred:
         return None
-    event = MetricEvent(
-        f"{int(exchange.started_at * 1000):012x}{exchange.span_id}",
-        logical.trace_id,
-        exchange.span_id,
-        call.vendor.id,
-        call.operation.name,
-        exchange.sent_model,
-        exchange.stream,
-        exchange.started_at,
-        logical.call_id,
-        exchange.attempt,
-        decision=exchange.decision,
-        degraded_from=exchange.degraded_from,
-        throttle_ms=exchange.throttled_s * 1000,
-        source=exchange.source,
-        metadata=exchange.metadata,
-        agent_name=settings.agent_name,
-    )
-    if exchange.sent_at:
-        event.latency_ms = (now - exchange.sent_at) * 1000
-        if exchange.first_byte_at is not None:
-            event.time_to_first_chunk_ms = (exchange.first_byte_at - exchange.sent_at) * 1000
-    if reading is not None:
-        _take_answer(event, exchange, reading, source)
     if exc is not None:
-        _take_exception(event, exchange, exc)
-    elif ending is Ending.REFUSED:
-        event.error = exchange.decision.reason
-    return event
+        _take_exception(record, exchange, exc)
+    elif ending == REFUSED:
+        record.error = exchange.decision.reason
+    exchange.forget()
+    return MetricEvent.unread(record)
+
+
+class Concluded:
+    """An attempt that has ended: what its event will say. No prompt, no answer, no credential."""
+
+    billing: str | None = None
+    cost_nano_usd: int | None = None
+    details: Mapping[str, Any] | None = None
+    error: str | None = None
+    error_type: ErrorType | None = None
+    price_source: str | None = None
+    usage_source: UsageSource | None = None
+    client_request_id: bytes | None = None
+
+    def __init__(self, exchange: Exchange, ended_at: float) -> None:
+        self.exchange = exchange
+        self.ended_at = ended_at
+
+    def fields(self) -> dict[str, Any]:
+        exchange = self.exchange
+        call, logical, decision = exchange.call, exchange.logical, exchange.decision
+        fields = {
+            "event_id": f"{int(exchange.started_at * 1000):012x}{exchange.span_id}",
+            "trace_id": logical.trace_id,
+            "span_id": exchange.span_id,
+            "provider": call.vendor.id,
+            "operation": call.operation.name,
+            "request_model": exchange.sent_model,
+            "stream": exchange.stream,
+            "timestamp_s": exchange.started_at,
+            "call_id": logical.call_id,
+            "attempt": exchange.attempt,
+            "decision": decision,
+            "degraded_from": exchange.degraded_from,
+            "throttle_ms": exchange.throttled_s * 1000,
+            "source": exchange.source,
+            "metadata": exchange.metadata,
+            "agent_name": exchange.settings.agent_name,
+            "billing": self.billing,
+            "error": self.error,
+            "error_type": self.error_type,
+            "cost_nano_usd": self.cost_nano_usd,
+            "price_source": self.price_source,
+            "operation_details": self.details,
+        }
+        if exchange.sent_at:
+            fields["latency_ms"] = (self.ended_at - exchange.sent_at) * 1000
+            if exchange.first_byte_at is not None:
+                fields["time_to_first_chunk_ms"] = (exchange.first_byte_at - exchange.sent_at) * 1000
+        if exchange.reading is not None:
+            fields |= self._answer(exchange, exchange.reading)
+        return fields
+
+    def _answer(self, exchange: Exchange, reading: Reading) -> dict[str, Any]:
+        return {
+            "status_code": exchange.status,
+            "response_model": reading.response_model,
+            "response_id": reading.response_id,
+            "service_tier": reading.service_tier,
+            "system_fingerprint": reading.system_fingerprint,
+            "finish_reasons": tuple(reading.finish_reasons.values()),
+            "tool_calls": list(reading.tools.values()) if reading.tools else None,
+            "faults": tuple(dict.fromkeys(reading.faults)),
+            "error_code": reading.error_code,
+            "usage": reading.usage,
+            "usage_source": self.usage_source,
+            **exchange.headers.figures(exchange.call.vendor, exchange.started_at, self.client_request_id),
+        }
 
 
 def _read_answer(exchange: Exchange, reading: Reading, ending: Ending) -> UsageSource | None:
@@ -115,16 +129,16 @@ def _read_answer(exchange: Exchange, reading: Reading, ending: Ending) -> UsageS
         observer = exchange.body_observer
         if observer is not None:
             observer.read(operation, reading, error=status >= 400)
-            if ending in (Ending.CLOSED, Ending.FAILED) and reading.usage is None and status < 400:
+            if ending in (CLOSED, FAILED) and reading.usage is None and status < 400:
                 reading.faults.append("body.abandoned")
         if operation.rate_by is not None and status < 400:
             details = operation.read_request(exchange.body) if operation.read_request else {}
             reading.usage = operation.rate_by(details, reading.usage)
         return "reported" if reading.usage is not None else None
     stream.read()
-    whole = ending is Ending.COMPLETE or bool(reading.finish_reasons) or reading.error is not None
+    whole = ending == COMPLETE or bool(reading.finish_reasons) or reading.error is not None
     if not whole:
-        ended = "stream.truncated" if ending is Ending.EOF else "stream.abandoned"
+        ended = "stream.truncated" if ending == EOF else "stream.abandoned"
         reading.faults.append(ended)
     if operation.rate_by is not None:
         return "reported" if reading.usage is not None else None
@@ -165,81 +179,22 @@ def _first_time(exchange: Exchange, response_id: str) -> bool:
     return True
 
 
-def _take_answer(
-    event: MetricEvent, exchange: Exchange, reading: Reading, source: UsageSource | None
-) -> None:
-    vendor, headers = exchange.call.vendor, exchange.headers
-    event.status_code = exchange.status
-    event.response_model = reading.response_model
-    event.response_id = reading.response_id
-    event.service_tier = reading.service_tier
-    event.system_fingerprint = reading.system_fingerprint
-    if reading.finish_reasons:
-        event.finish_reasons = tuple(reading.finish_reasons.values())
-    if reading.tools:
-        event.tool_calls = list(reading.tools.values())
-    if reading.faults:
-        event.faults = tuple(dict.fromkeys(reading.faults))
-    _take_headers(event, vendor, headers)
-    event.operation_details = _details(exchange, reading)
-    if reading.error is not None or (exchange.status or 0) >= 400:
-        _take_error(event, exchange, reading)
+def _take_answer(record: Concluded, exchange: Exchange, reading: Reading) -> None:
+    operation, status = exchange.call.operation, exchange.status or 0
+    if exchange.wire.known.client_id_at is not None:
+        record.client_request_id = exchange.wire.client_request_id
+    if reading.details is not None or operation.read_request is not None:
+        record.details = _details(exchange, reading)
+    if status >= 400 or reading.error is not None:
+        _take_error(record, exchange, reading)
     usage = reading.usage
     if usage is not None:
-        event.usage = usage
-        event.usage_source = source
-        _price(event, exchange, usage)
+        _price(record, exchange, reading, usage)
         if reading.response_id is not None and reading.details and reading.details.get("background"):
             _first_time(exchange, reading.response_id)
-    elif exchange.call.operation.free and (exchange.status or 0) < 400:
-        event.cost_nano_usd = 0
-        event.price_source = "free of charge, " + vendor.source
-
-
-def _take_headers(event: MetricEvent, vendor: Any, headers: Mapping[bytes, bytes]) -> None:
-    for name in vendor.request_id_headers:
-        value = headers.get(name)
-        if value is not None:
-            event.request_id = _plain(value)
-            break
-    event.headers = {
-        name.decode("ascii", "replace"): _plain(value)
-        for name, value in headers.items()
-        if name in KEPT_HEADERS or name.startswith(KEPT_PREFIXES)
-    }
-    if vendor.read_rate_limit is not None:
-        event.rate_limit = vendor.read_rate_limit(headers, event.timestamp_s)
-    if vendor.latency_header is not None and (took := headers.get(vendor.latency_header)) is not None:
-        event.server_latency_ms = _milliseconds(took)
-    if vendor.region_header is not None and (region := headers.get(vendor.region_header)) is not None:
-        event.region = _plain(region)
-    if vendor.organization_header is not None:
-        organization = headers.get(vendor.organization_header)
-        if organization is not None:
-            event.organization = _plain(organization)
-    client_id = headers.get(b"x-client-request-id")
-    if client_id is not None:
-        event.client_request_id = _plain(client_id)
-
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-
-
-def _plain(value: bytes) -> str:
-    text = value[:MAX_HEADER].decode("latin-1")
-    return text if text.isprintable() else _CONTROL.sub("?", text)
-
-
-_DUR = re.compile(rb"dur=(\d+(?:\.\d+)?)")
-
-
-def _milliseconds(value: bytes) -> float | None:
-    """`"321"`, or the `dur` of a Server-Timing header."""
-    try:
-        return float(value)
-    except ValueError:
-        found = _DUR.search(value[:MAX_HEADER])
-        return float(found[1]) if found else None
+    elif operation.free and status < 400:
+        record.cost_nano_usd = 0
+        record.price_source = "free of charge, " + exchange.call.vendor.source
 
 
 def _details(exchange: Exchange, reading: Reading) -> Mapping[str, Any] | None:
@@ -250,35 +205,53 @@ def _details(exchange: Exchange, reading: Reading) -> Mapping[str, Any] | None:
     return asked or None
 
 
-def _take_error(event: MetricEvent, exchange: Exchange, reading: Reading) -> None:
+def _take_error(record: Concluded, exchange: Exchange, reading: Reading) -> None:
     message = reading.error or f"HTTP {exchange.status}"
     wire = exchange.wire
-    event.error = redacted(message, wire.headers, wire.target)
-    event.error_code = reading.error_code
-    event.error_type = error_type(exchange.status, reading.error_code, reading.error_kind, reading.error)
+    record.error = redacted(message, wire.headers, wire.target)
+    record.error_type = error_type(exchange.status, reading.error_code, reading.error_kind, reading.error)
+    reading.error = None
 
 
-def _take_exception(event: MetricEvent, exchange: Exchange, exc: BaseException) -> None:
+def _take_exception(record: Concluded, exchange: Exchange, exc: BaseException) -> None:
     wire = exchange.wire
     name = type(exc).__name__
     message = redacted(str(exc), wire.headers, wire.target)
-    event.error = f"{name}: {message}" if message else name
-    event.error_type = transport_error_type(exc)
+    record.error = f"{name}: {message}" if message else name
+    record.error_type = transport_error_type(exc)
     if exchange.status is None and exchange.sent_at and was_sent(exc):
-        event.billing = "unknown"
+        record.billing = "unknown"
 
 
-def _price(event: MetricEvent, exchange: Exchange, usage: NormalizedUsage) -> None:
-    provider = exchange.call.vendor.price_provider or exchange.call.vendor.id
-    book = exchange.settings.prices
-    for model in (event.response_model, exchange.sent_model):
-        if model is None:
-            continue
-        unit = book.find(provider, model, at=event.timestamp_s, service_tier=event.service_tier)
-        if unit is not None:
-            event.cost_nano_usd = unit.cost(usage)
-            event.price_source = unit.source
-            return
+def _price(record: Concluded, exchange: Exchange, reading: Reading, usage: NormalizedUsage) -> None:
+    vendor = exchange.call.vendor
+    provider = vendor.price_provider or vendor.id
+    find, at, tier = exchange.settings.prices.find, exchange.started_at, reading.service_tier
+    unit = None
+    if reading.response_model is not None:
+        unit = find(provider, reading.response_model, at=at, service_tier=tier)
+    if unit is None and exchange.sent_model is not None:
+        unit = find(provider, exchange.sent_model, at=at, service_tier=tier)
+    if unit is None:
+        return
+    if has_rare_units(usage) and (missing := unit.unpriced(usage)):
+        reading.faults += [f"unpriced.{name}" for name in missing]
+        if not usage.total_tokens:
+            return  # all that was used has no price: the cost is unknown, not 0
+    record.cost_nano_usd = unit.cost(usage)
+    record.price_source = unit.source
+
+
+def has_rare_units(usage: NormalizedUsage) -> bool:
+    """Whether anything but tokens was used."""
+    return bool(
+        usage.characters
+        or usage.audio_seconds
+        or usage.images
+        or usage.pages
+        or usage.search_units
+        or usage.server_tool_calls
+    )
 
 
 def estimated_cost(exchange: Exchange) -> Decimal | None:

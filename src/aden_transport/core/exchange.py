@@ -14,16 +14,18 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from .._guard import internal_fault
-from ..attributes import HEADER_PREFIX, current_attributes, current_source, from_headers, normalized
+from .._json import loads
+from ..attributes import current_attributes, current_source, from_headers, normalized
 from ..errors import RequestCancelledError
 from ..events import ALLOW, AlertEvent, BeforeRequestContext, Decision
 from ..framing.content_encoding import decoder_for
 from ..framing.json_body import JsonBody
 from ..vendors import Reading
-from . import attempts, estimate, rewrite
+from . import attempts, rewrite
 from .classify import Call
-from .conclude import Ending, conclude
+from .conclude import CLOSED, COMPLETE, EOF, FAILED, REFUSED, Ending, conclude, estimated_cost
 from .decide import decision_from_hook
+from .header_figures import AnswerHeaders
 from .observe import BodyObserver, StreamObserver, ignore
 from .settings import Settings
 from .steps import SEND, Ask, Refuse, Send, Step, Wait
@@ -46,50 +48,39 @@ TRANSITIONS: Mapping[str, frozenset[str]] = {
 
 MAX_PARSED_REQUEST = 4 * 1024 * 1024
 EMPTY: Mapping[str, Any] = {}
+NO_REQUEST = WireRequest("", b"", b"", ())
+NO_HEADERS = AnswerHeaders(())
 
 
 class Exchange:
-    """One HTTP attempt of one call."""
+    """One HTTP attempt of one call.
 
-    __slots__ = (
-        "_body_observer",
-        "_first_byte_at",
-        "_stream_observer",
-        "attempt",
-        "body",
-        "call",
-        "decision",
-        "degraded_from",
-        "feed",
-        "headers",
-        "logical",
-        "metadata",
-        "model",
-        "reading",
-        "sent_at",
-        "sent_model",
-        "settings",
-        "source",
-        "span_id",
-        "started_at",
-        "state",
-        "status",
-        "stream",
-        "throttled_s",
-        "usage_filter",
-        "wire",
-    )
+    Defaults stand on the class, so that opening one sets only what differs.
+    """
+
+    state = NEW
+    decision: Decision = ALLOW
+    degraded_from: str | None = None
+    throttled_s = 0.0
+    sent_at = 0.0
+    status: int | None = None
+    headers: AnswerHeaders = NO_HEADERS
+    reading: Reading | None = None
+    usage_filter: UsageEventFilter | None = None
+    first_byte_at: float | None = None
+    body_observer: BodyObserver | None = None
+    stream_observer: StreamObserver | None = None
+    hop: Callable[[], bool] | None = None
+    """Of a redirect: whether the client has gone on to the next hop."""
 
     def __init__(self, settings: Settings, call: Call, wire: WireRequest) -> None:
         self.settings = settings
         self.call = call
         self.wire = wire
-        self.state = NEW
         self.started_at = settings.wall()
-        ids = f"{settings.bits(256):064x}"
-        self.span_id = ids[48:]
-        self.logical = logical = attempts.begin(wire, ids[:48])
-        self.attempt = logical.attempt
+        self.number = settings.bits(64)
+        self.logical = attempts.begin(wire, settings.bits)
+        self.attempt = self.logical.attempt
         self.body = body = read_request(wire)
         operation = call.operation
         model = call.model
@@ -99,23 +90,24 @@ class Exchange:
                 model = None
         self.model: str | None = model
         self.sent_model: str | None = model
-        self.stream = operation.always_streams or (operation.streams is not None and operation.streams(body))
-        self.decision: Decision = ALLOW
-        self.degraded_from: str | None = None
-        self.throttled_s = 0.0
+        streams = operation.streams
+        self.stream = operation.always_streams or (streams is not None and streams(body))
         self.source = current_source()
         self.metadata = self._gather_metadata()
-        self.sent_at = 0.0
-        self.status: int | None = None
-        self.headers: Mapping[bytes, bytes] = {}
-        self.reading: Reading | None = None
-        self.usage_filter: UsageEventFilter | None = None
         self.feed: Callable[[bytes], None] = ignore
         """Takes each piece of the response body as it passes. Synchronous and bounded."""
-        self._first_byte_at: float | None = None
-        self._body_observer: BodyObserver | None = None
-        self._stream_observer: StreamObserver | None = None
         settings.open[id(self)] = self
+
+    @property
+    def span_id(self) -> str:
+        """16 hex digits."""
+        return f"{self.number:016x}"
+
+    def forget(self) -> None:
+        """Let go of the request and the answer, which may be large and are nobody else's."""
+        self.wire = NO_REQUEST
+        self.body = EMPTY
+        self.body_observer = self.stream_observer = None
 
     def _move(self, state: str) -> None:
         if state not in TRANSITIONS[self.state]:
@@ -126,14 +118,14 @@ class Exchange:
         """What the channels say, the more trusted one last so that it wins."""
         settings = self.settings
         found: dict[str, Any] | None = None
-        carried = self.body.get("metadata")
-        if carried.__class__ is dict:
-            found = normalized(carried)
-        given = settings.metadata
-        if given is not None or settings.context_id is not None:
+        if "metadata" in self.body:
+            carried = self.body["metadata"]
+            if carried.__class__ is dict:
+                found = normalized(carried)
+        if settings.metadata is not None or settings.context_id is not None:
             found = found or {}
             _add_given(found, settings)
-        if HEADER_PREFIX in b"|".join(self.wire.headers):
+        if self.wire.known.ours:
             found = (found or {}) | from_headers(self.wire.headers)
         inside = current_attributes()
         if inside:
@@ -149,15 +141,13 @@ class Exchange:
             self.decision = known
             self._adopt_model(known)
             return self._send()
-        if not (judged and self.settings.has_hook):
+        if not self.settings.has_hook or not judged:
             return self._send()
         self._move(ASKING)
         return Ask(self.body, self._hook_context())
 
     def _hook_context(self) -> BeforeRequestContext:
         from datetime import UTC, datetime
-
-        from .conclude import estimated_cost
 
         return BeforeRequestContext(
             model=self.model,
@@ -207,7 +197,7 @@ class Exchange:
     def _refuse(self, decision: Decision) -> Step:
         context = self._hook_context()
         error = RequestCancelledError(decision.reason or "refused", context, decision=decision)
-        self._end(Ending.REFUSED)
+        self._end(REFUSED)
         return Refuse(error)
 
     def _alert(self, message: str, level: Any) -> None:
@@ -232,35 +222,43 @@ class Exchange:
 
     def _send(self) -> Step:
         self._move(SENT)
-        change = self._rewrite()
+        change = None
+        if self.stream or self.wire.known.ours or self.degraded_from or "metadata" in self.body:
+            change = self._rewrite()
         self.sent_at = self.settings.clock()
         return SEND if change is None else Send(change)
 
     def _rewrite(self) -> Rewrite | None:
         """The changes that are wanted and possible, or None where the request leaves as it is."""
-        wire, body, call = self.wire, self.body, self.call
-        wants_usage = (
-            self.stream
-            and self.settings.stream_usage
-            and call.operation.asks_usage
-            and wire.body is not None
-            and not rewrite.asks_for_usage(body)
-            and rewrite.may_ask_for_usage(call, wire, body)
-        )
-        ours = rewrite.our_headers(wire.headers) if HEADER_PREFIX in b"|".join(wire.headers) else frozenset()
+        wire, body = self.wire, self.body
+        wants_usage = self.stream and self._wants_usage()
+        ours = wire.known.ours
         if not (wants_usage or ours or self.degraded_from is not None or "metadata" in body):
             return None
         if wire.signed:
             self._hinder("signed")
             return None
         change = Rewrite()
-        change.drop_headers = ours
+        if ours:
+            change.drop_headers = rewrite.our_headers(wire.headers)
         if self.degraded_from is not None:
             self._rewrite_model(change)
         if wants_usage:
             self._ask_for_usage(change)
         self._strip_metadata(change)
         return change if change else None
+
+    def _wants_usage(self) -> bool:
+        """Whether the stream's usage has to be asked for, and may be."""
+        wire, body = self.wire, self.body
+        return (
+            self.settings.stream_usage
+            and self.call.operation.asks_usage
+            and wire.body is not None
+            and wire.hides_events
+            and not rewrite.asks_for_usage(body)
+            and rewrite.may_ask_for_usage(self.call, wire, body)
+        )
 
     def _rewrite_model(self, change: Rewrite) -> None:
         wire, model = self.wire, self.sent_model
@@ -310,24 +308,30 @@ class Exchange:
 
     # -- after it has left -----------------------------------------------------------------------
 
-    def receive_response(self, status: int, headers: Mapping[bytes, bytes]) -> None:
-        """Status and headers (lower-case names) of the answer; afterwards `feed` takes its body."""
+    def receive_response(
+        self, status: int, headers: AnswerHeaders, hop: Callable[[], bool] | None = None
+    ) -> None:
+        """Status and headers of the answer; afterwards `feed` takes its body.
+
+        `hop`, of a redirect, says at the body's end whether the client has gone on to the next hop.
+        """
         self._move(RECEIVING)
         self.status = status
         self.headers = headers
-        if status >= 500 or status in attempts.RETRYABLE:
+        self.hop = hop
+        self.reading = reading = Reading()
+        if status >= 400 and (status >= 500 or status in attempts.RETRYABLE):
             attempts.note_unfinished(self.logical, self.wire)
         operation = self.call.operation
-        self.reading = reading = Reading()
-        content_type = headers.get(b"content-type", b"")
-        encoding = headers.get(b"content-encoding")
-        decoder = decoder_for(encoding.decode("latin-1")) if encoding else None
+        content_type = headers.content_type
+        encoding = headers.content_encoding
+        decoder = None if encoding is None else decoder_for(encoding.decode("latin-1"))
         if decoder is not None and not decoder.supported:
             reading.faults.append("encoding.unsupported")
             return
         streamed = content_type.startswith((b"text/event-stream", b"application/x-ndjson"))
-        if status < 400 and operation.stream is not None and (streamed or self.stream):
-            self._stream_observer = StreamObserver(
+        if (streamed or self.stream) and status < 400 and operation.stream is not None:
+            self.stream_observer = StreamObserver(
                 operation.stream,
                 reading,
                 decoder,
@@ -336,8 +340,8 @@ class Exchange:
             )
             self.feed = self._feed_first
         elif b"json" in content_type or not content_type or status >= 400:
-            self._body_observer = BodyObserver(decoder)
-            self.feed = self._body_observer.receive_data
+            self.body_observer = observer = BodyObserver(decoder)
+            self.feed = observer.receive_data
 
     def _reads_every_event(self) -> bool:
         body = self.body
@@ -347,48 +351,46 @@ class Exchange:
         return n is not None and n != 1
 
     def _feed_first(self, data: bytes) -> None:
-        self._first_byte_at = self.settings.clock()
-        assert self._stream_observer is not None
-        self.feed = self._stream_observer.receive_data
+        self.first_byte_at = self.settings.clock()
+        assert self.stream_observer is not None
+        self.feed = self.stream_observer.receive_data
         self.feed(data)
 
     def _receive_terminal(self) -> None:
-        self.feed = ignore
-        self._end(Ending.COMPLETE)
+        self._end(COMPLETE)
 
     def observe_failed(self, exc: BaseException) -> Callable[[bytes], None]:
         """Observing raised, which it must not: count it, and let the bytes pass unseen."""
         internal_fault("observe", exc)
         if self.reading is not None:
             self.reading.faults.append("observe.failed")
-        self._body_observer = self._stream_observer = None
+        self.body_observer = self.stream_observer = None
         self.feed = ignore
         return ignore
 
     def receive_eof(self) -> None:
         """The body has ended by itself."""
-        self._end(Ending.EOF)
+        if self.hop is not None and self.hop():
+            attempts.note_unfinished(self.logical, self.wire, redirected=True)
+            self.withdraw()
+            return
+        self._end(EOF)
 
     def close(self) -> None:
         """The application closed the answer, perhaps before its end."""
-        self._end(Ending.CLOSED)
+        self._end(CLOSED)
 
     def fail(self, exc: BaseException) -> None:
         """An exception ended the attempt: the transport's, a cancellation, or one thrown into the body."""
         if self.state == SENT and not isinstance(exc, (KeyboardInterrupt, SystemExit)):
             attempts.note_unfinished(self.logical, self.wire)
-        self._end(Ending.FAILED, exc)
+        self._end(FAILED, exc)
 
     def withdraw(self) -> None:
         """Another meter, closer to the wire, takes this call over: no event."""
         self.settings.open.pop(id(self), None)
         self.state = ENDED
         self.feed = ignore
-
-    def redirect(self) -> None:
-        """A redirect that the client follows: the next hop goes on with this logical call."""
-        attempts.note_unfinished(self.logical, self.wire, redirected=True)
-        self.withdraw()
 
     def _end(self, ending: Ending, exc: BaseException | None = None) -> None:
         """The one way out. Taking the exchange from the open ones is atomic, so it ends once."""
@@ -404,18 +406,6 @@ class Exchange:
         if event is not None:
             self.settings.emit(event)
 
-    @property
-    def body_observer(self) -> BodyObserver | None:
-        return self._body_observer
-
-    @property
-    def stream_observer(self) -> StreamObserver | None:
-        return self._stream_observer
-
-    @property
-    def first_byte_at(self) -> float | None:
-        return self._first_byte_at
-
 
 def read_request(wire: WireRequest) -> Mapping[str, Any]:
     """The members of a JSON or multipart request body; empty where there are none to read."""
@@ -424,10 +414,11 @@ def read_request(wire: WireRequest) -> Mapping[str, Any]:
         return wire.form or EMPTY
     if len(raw) > MAX_PARSED_REQUEST:
         return _edges_of(raw)
-    body = JsonBody(limit=MAX_PARSED_REQUEST)
-    body.receive_data(raw)
-    value = body.value()
-    return value if value.__class__ is dict else EMPTY  # type: ignore[return-value]
+    try:
+        value = loads(raw)
+    except ValueError:
+        return EMPTY
+    return value if value.__class__ is dict else EMPTY
 
 
 def _edges_of(raw: bytes) -> Mapping[str, Any]:

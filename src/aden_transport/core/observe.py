@@ -18,14 +18,18 @@ from ..framing.ndjson import NdjsonParser
 from ..framing.sse import ServerSentEvent, SSEParser, tail_events
 from ..vendors import Operation, Reading, StreamShape
 
-__all__ = ["BodyObserver", "StreamObserver"]
+__all__ = ["PIECES", "BodyObserver", "StreamObserver", "ignore"]
 
 EDGE = 64 * 1024
 """Bytes kept of each end of a stream."""
 MAX_EDGE = 1024 * 1024
 """How far the kept end may grow to hold one large last event."""
-FIRST_EVENTS = 2
-LAST_EVENTS = 8
+PIECES = 8
+"""How many pieces may pass between two looks at how much is kept."""
+FIRST_EVENTS = 1
+LAST_EVENTS = 4
+MAX_WHOLE = 1024 * 1024
+"""A larger JSON answer is kept and read at its ends only."""
 MARKER = 64
 """No terminal marker is longer."""
 
@@ -33,36 +37,63 @@ MARKER = 64
 class BodyObserver:
     """Collects a JSON answer and reads it once."""
 
-    __slots__ = ("_body", "_decoder", "size")
+    __slots__ = ("_chunks", "_decoder", "_large", "_room")
 
     def __init__(self, decoder: Decoder | None) -> None:
         self._decoder = decoder
-        self._body = JsonBody()
-        self.size = 0
+        self._chunks: list[bytes] = []
+        self._room = MAX_WHOLE
+        self._large: JsonBody | None = None
+        """Takes over where the body is too large to keep."""
 
     def receive_data(self, data: bytes) -> None:
-        self.size += len(data)
         if self._decoder is None:
-            self._body.receive_data(data)
+            self._keep(data)
             return
         for piece in self._decoder.receive_data(data):
-            self._body.receive_data(piece)
+            self._keep(piece)
+
+    def _keep(self, data: bytes) -> None:
+        self._room -= len(data)
+        if self._room >= 0:
+            self._chunks.append(data)
+            return
+        if self._large is None:
+            self._large = JsonBody(limit=MAX_WHOLE)
+            for known in self._chunks:
+                self._large.receive_data(known)
+            self._chunks.clear()
+        self._large.receive_data(data)
 
     def read(self, operation: Operation, reading: Reading, *, error: bool) -> None:
         """Read what was collected into `reading`."""
         if self._decoder is not None:
             for piece in self._decoder.receive_eof():
-                self._body.receive_data(piece)
+                self._keep(piece)
             reading.faults += self._decoder.faults
-        body = self._body.value()
-        if isinstance(body, list) and body and isinstance(body[0], dict):
-            body = body[0]  # Google wraps stream errors in an array
-        if isinstance(body, dict):
-            _read_object(body, operation, reading, error=error)
-        elif not self._body.whole:
-            _read_object(_edges(self._body), operation, reading, error=error)
+        if self._large is not None:
+            _read_object(_edges(self._large), operation, reading, error=error)
             reading.faults.append("body.large")
-        reading.faults += self._body.faults
+            return
+        chunks = self._chunks
+        raw = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        try:
+            body = loads(raw)
+        except ValueError:
+            body = self._what_there_is(raw, reading)
+        if body.__class__ is list and body and isinstance(body[0], dict):
+            body = body[0]  # Google wraps stream errors in an array
+        if body.__class__ is dict:
+            _read_object(body, operation, reading, error=error)
+
+    def _what_there_is(self, raw: bytes, reading: Reading) -> dict[str, Any]:
+        """The members that can be told of a body that is broken off or malformed."""
+        if not raw.strip():
+            return {}
+        reading.faults.append("body.malformed")
+        broken = JsonBody()
+        broken.receive_data(raw)
+        return _edges(broken)
 
 
 def _read_object(body: dict[str, Any], operation: Operation, reading: Reading, *, error: bool) -> None:
@@ -97,26 +128,33 @@ def _edges(body: JsonBody) -> dict[str, Any]:
 class StreamObserver:
     """Collects a streamed answer: 0.2 µs an event while it flows, a few events read at its end.
 
-    `on_terminal` is called once, while the piece that completes the protocol's last event is received:
+    An adapter may do itself, for each piece, what `receive_data` does::
+
+        append(piece)
+        left -= 1
+        if not left or piece[place] != byte:   # IndexError: the same
+            left = look()
+
+    `on_terminal` is called once, when the piece that completes the protocol's last event is looked at:
     some clients neither read on nor close after it.
     """
 
     __slots__ = (
-        "_append",
         "_before",
-        "_chunks",
         "_decoder",
+        "_ended",
         "_ending",
         "_full",
         "_head",
+        "_left",
         "_on_terminal",
         "_parser",
-        "_quiet",
         "_reading",
-        "_room",
         "_shape",
-        "_terminals",
-        "receive_data",
+        "append",
+        "byte",
+        "chunks",
+        "place",
         "skipped",
     )
 
@@ -133,50 +171,58 @@ class StreamObserver:
         self._reading = reading
         self._decoder = decoder
         self._on_terminal = on_terminal
-        self._quiet = shape.quiet
-        self._terminals = shape.terminals
         self._full = full
         self._parser: Parser | None = None
         self._head: bytes | None = None
         self._before = b"\n"
-        """The last bytes before `_chunks`."""
-        self._chunks: list[bytes] = []
-        self._append = self._chunks.append
-        self._ending = False
-        self._room = EDGE
+        """The last bytes before `chunks`."""
+        self.chunks: list[bytes] = []
+        self.append = self.chunks.append
+        self.place, self.byte = shape.quiet
+        self._left = PIECES
+        self._ending = self._ended = False
         self.skipped = 0
         """Decoded bytes that were neither kept nor read."""
-        self.receive_data: Callable[[bytes], None] = self._collect if decoder is None else self._decode
 
-    def _collect(self, data: bytes) -> None:
-        # The hot path: a piece that ends in `quiet` is whole events and not the last one.
-        self._append(data)
-        self._room -= len(data)
-        if self._room < 0 or not data.endswith(self._quiet):
-            self._look(data)
+    @property
+    def plain(self) -> bool:
+        """Whether pieces may be appended as they come, since nothing has to be decoded."""
+        return self._decoder is None
 
-    def _decode(self, data: bytes) -> None:
-        decoder = self._decoder
-        assert decoder is not None
-        for piece in decoder.receive_data(data):
+    def receive_data(self, data: bytes) -> None:
+        if self._decoder is None:
+            self._collect(data)
+            return
+        for piece in self._decoder.receive_data(data):
             self._collect(piece)
 
-    def _look(self, data: bytes) -> None:
-        """See whether the last event has begun or ended, and make room."""
-        if self._terminals:
-            window = self._carry() + data
+    def _collect(self, data: bytes) -> None:
+        self.append(data)
+        self._left -= 1
+        if not self._left or data[self.place :][:1] != bytes((self.byte,)):
+            self._left = self.look()
+
+    def look(self) -> int:
+        """See whether the last event has begun or ended, and make room. Returns after how many pieces to
+        look again at the latest."""
+        if self._ended:
+            self.chunks.clear()
+            return PIECES
+        if self._shape.terminals:
+            window = self._carry() + self.chunks[-1]
             if not self._ending:
-                self._ending = any(marker in window for marker in self._terminals)
+                self._ending = any(marker in window for marker in self._shape.terminals)
             if self._ending and window.endswith(BLANK_LINES):
-                self.receive_data = ignore
+                self._ended = True
                 self._on_terminal()
-                return
-        if self._room < 0:
+                return PIECES
+        if sum(map(len, self.chunks)) > EDGE:
             self._make_room()
+        return PIECES
 
     def _carry(self) -> bytes:
         """The bytes before the newest piece in which a marker may have begun."""
-        chunks = self._chunks
+        chunks = self.chunks
         if len(chunks) < 2:
             return self._before
         before = chunks[-2]
@@ -185,22 +231,21 @@ class StreamObserver:
         return before[-MARKER:]
 
     def _make_room(self) -> None:
-        self._room = EDGE
         if self._full:
-            data = b"".join(self._chunks)
+            data = b"".join(self.chunks)
             self._before = (self._before + data[-MARKER:])[-MARKER:]
             self._parse(data)
-            self._chunks.clear()
+            self.chunks.clear()
         elif self._head is None:
-            self._head = b"".join(self._chunks)
-            self._before = self._head[-MARKER:]
-            self._chunks.clear()
+            self._head = b"".join(self.chunks)[:MAX_EDGE]
+            self._before = self.chunks[-1][-MARKER:]
+            self.chunks.clear()
         else:
             self._forget_middle()
 
     def _forget_middle(self) -> None:
         """Keep the last 64 KiB, and an event that has not ended yet as far as 1 MiB goes."""
-        chunks = self._chunks
+        chunks = self.chunks
         unfinished = len(chunks) - 1
         while unfinished > 0 and not chunks[unfinished - 1].endswith(BLANK_LINES):
             unfinished -= 1
@@ -244,8 +289,8 @@ class StreamObserver:
     def read(self) -> None:
         """Read what matters of what was collected. Called once, at the end."""
         self._drain_decoder()
-        self.receive_data = ignore
-        tail = b"".join(self._chunks)
+        self._ended = True
+        tail = b"".join(self.chunks)
         if self._full or self._looks_otherwise(tail):
             self._parse(tail)
             assert self._parser is not None
@@ -258,7 +303,7 @@ class StreamObserver:
     def _drain_decoder(self) -> None:
         if self._decoder is not None:
             for piece in self._decoder.receive_eof():
-                self._append(piece)
+                self.append(piece)
             self._reading.faults += self._decoder.faults
 
     def _looks_otherwise(self, tail: bytes) -> bool:
@@ -287,7 +332,7 @@ class StreamObserver:
         if self._full:
             return self._reading.text_bytes
         seen = Reading()
-        tail = b"".join(self._chunks)
+        tail = b"".join(self.chunks)
         if not self.skipped:
             whole = (self._head or b"") + tail
             self._read_part(whole, seen)

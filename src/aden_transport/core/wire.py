@@ -2,37 +2,107 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
-__all__ = ["Rewrite", "WireRequest"]
+from ..attributes import HEADER_PREFIX
+
+__all__ = ["LOWER_NAME", "Pairs", "Rewrite", "WireRequest"]
 
 SIGNATURE_HEADERS = frozenset({b"x-amz-content-sha256", b"x-amz-date", b"signature"})
 SIGNATURE_SCHEMES = (b"AWS4-", b"Signature ", b"OCI")
 
 
-class WireRequest:
-    """What an adapter saw of one request. Headers have lower-case names; `target` is path and query."""
+Pairs = Sequence[tuple[bytes, bytes, bytes]]
+"""Headers as `(as sent, lower-case, value)`: what httpx and httpx2 keep."""
+LOWER_NAME = itemgetter(1)
 
-    __slots__ = ("body", "form", "headers", "host", "method", "target")
+
+class RequestNames:
+    """What the names of a request's headers tell. An application's requests have the same ones each time,
+    so that this is found out once."""
+
+    __slots__ = ("agent_at", "client_id_at", "ours", "retries_at")
+
+    def __init__(self, names: tuple[bytes, ...]) -> None:
+        self.ours = any(name.startswith(HEADER_PREFIX) for name in names)
+        """Whether any `x-aden-*` header is among them."""
+        self.agent_at = _position(names, b"user-agent")
+        self.client_id_at = _position(names, b"x-client-request-id")
+        self.retries_at = _position(names, b"x-stainless-retry-count")
+
+
+def _position(names: tuple[bytes, ...], name: bytes) -> int | None:
+    return names.index(name) if name in names else None
+
+
+MAX_KNOWN = 512
+_known: dict[tuple[bytes, ...], RequestNames] = {}
+
+
+def names_of(names: tuple[bytes, ...]) -> RequestNames:
+    """What `names` (lower-case, in the order of the request) tell."""
+    found = _known.get(names)
+    if found is None:
+        if len(_known) >= MAX_KNOWN:
+            _known.clear()
+        found = _known[names] = RequestNames(names)
+    return found
+
+
+class WireRequest:
+    """What an adapter saw of one request; `target` is path and query."""
+
+    __slots__ = ("_pairs", "body", "form", "hides_events", "host", "known", "method", "target")
 
     def __init__(
         self,
         method: str,
         host: bytes,
         target: bytes,
-        headers: Mapping[bytes, bytes],
+        pairs: Pairs,
         body: bytes | None = None,
         form: Mapping[str, Any] | None = None,
+        hides_events: bool = True,
     ) -> None:
+        """`pairs` of the headers: as sent, in lower case, value."""
         self.method = method
         self.host = host
         self.target = target
-        self.headers = headers
+        self._pairs = pairs
+        self.known = names_of(tuple(map(LOWER_NAME, pairs)))
         self.body = body
         """None where the body is a stream that only the transport may read."""
         self.form = form
         """The text fields of a multipart body."""
+        self.hides_events = hides_events
+        """Whether the adapter can take an event out of the answer."""
+
+    @property
+    def headers(self) -> dict[bytes, bytes]:
+        """By lower-case name."""
+        return {name: value for _, name, value in self._pairs}
+
+    @property
+    def user_agent(self) -> bytes | None:
+        at = self.known.agent_at
+        return None if at is None else self._pairs[at][2]
+
+    @property
+    def client_request_id(self) -> bytes | None:
+        """`x-client-request-id`, the caller's own id."""
+        at = self.known.client_id_at
+        return None if at is None else self._pairs[at][2]
+
+    @property
+    def retry_count(self) -> int | None:
+        """What `x-stainless-retry-count` says; None without that header."""
+        at = self.known.retries_at
+        if at is None:
+            return None
+        value = self._pairs[at][2]
+        return 0 if value == b"0" else int(value) if value.isdigit() and len(value) < 4 else None
 
     @property
     def path(self) -> str:

@@ -25,6 +25,8 @@ def fenced(emitter: Emitter, fault: Fault, lanes: Lanes) -> Sink:
 
     def send(event: MetricEvent) -> None:
         try:
+            if event.__class__ is MetricEvent:
+                event.read()
             result = emitter(event)
             if result is not None and inspect.isawaitable(result):
                 lanes.adopt(result, event)

@@ -76,7 +76,7 @@ class Lanes:
     def __init__(self, fault: Fault, limit: int = 10_000) -> None:
         self._fault = fault
         self._limit = limit
-        self._drops = Tally("async emitters are too slow", "make them faster, or batch")
+        self._drops = Tally("async emitters are too slow, or their loop ended", "flush first, or batch")
         self._fresh()
         renew_in_child(self)
 
@@ -279,22 +279,29 @@ class AsyncioLane(Lane):
             if task is not None and task.cancelling():
                 raise
             # Nobody cancelled this task: what the emitter awaited was cancelled, a fault of its own.
-            self.lanes.fault(job.event, exc)
+            self.fault(job, exc)
         except GeneratorExit:
             raise
         except BaseException as exc:
             # Ctrl-C ends the application's loop as it would without us; ours goes on.
             if isinstance(exc, (KeyboardInterrupt, SystemExit)) and not self.own:
                 raise
+            self.fault(job, exc)
+
+    def fault(self, job: Job, exc: BaseException) -> None:
+        if self.own:
+            quiet_fault(self.lanes, job, exc)
+        else:
             self.lanes.fault(job.event, exc)
 
     def finished(self, task: asyncio.Task[None]) -> None:
-        job = self.tasks.pop(task, None)
-        if job is None:
-            return  # disowned
-        self.running -= 1
         if not task.cancelled():
             task.exception()  # looked at, so that asyncio does not log it as never retrieved
+        job = self.tasks.pop(task, None)
+        if job is None:
+            return  # disowned: a forked child goes on with its parent's loop
+        self.running -= 1
+        if not task.cancelled():
             self.lanes.settle(job)
         elif self.own:
             self.lanes.drop(job)
@@ -433,13 +440,17 @@ class OwnLoop:
 def running_host() -> tuple[object, type[Lane] | None]:
     """The event loop that runs in this thread and its kind of lane; asks only libraries in use."""
     trio = sys.modules.get("trio")
+    asyncio = sys.modules.get("asyncio")
+    # RuntimeError: it is not running here. AttributeError: it is being imported by another thread.
     if trio is not None:
-        # AttributeError: another thread is in the middle of importing it.
-        with suppress(RuntimeError, AttributeError):
+        try:
             trio.lowlevel.current_task()
             return trio.lowlevel.current_trio_token(), TrioLane
-    asyncio = sys.modules.get("asyncio")
+        except (RuntimeError, AttributeError):
+            pass
     if asyncio is not None:
-        with suppress(RuntimeError, AttributeError):
+        try:
             return asyncio.get_running_loop(), AsyncioLane
+        except (RuntimeError, AttributeError):
+            pass
     return None, None

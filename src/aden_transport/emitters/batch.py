@@ -86,6 +86,8 @@ class BatchEmitter(BaseEmitter):
 
         False at once where the handler itself asks.
         """
+        if self._is_handler():
+            return False
         with self._changed:
             if self._worker is None and (self._handled == self._accepted or not self._start()):
                 return self._handled == self._accepted
@@ -93,6 +95,8 @@ class BatchEmitter(BaseEmitter):
 
     def close(self, timeout: float = 2.0) -> bool:
         """Flush, then end the thread. A later event starts it again."""
+        if self._is_handler():
+            return False
         deadline = time.monotonic() + timeout
         with self._changed:
             worker, self._worker = self._worker, None
@@ -104,12 +108,13 @@ class BatchEmitter(BaseEmitter):
             worker.join(max(0.0, deadline - time.monotonic()))
         return done
 
+    def _is_handler(self) -> bool:
+        thread = threading.current_thread()
+        return isinstance(thread, _Worker) and thread.batches is self
+
     def _await_all(self, timeout: float) -> bool:
         number = self._flush_to = self._accepted
         self._changed.notify_all()
-        thread = threading.current_thread()
-        if isinstance(thread, _Worker) and thread.batches is self:
-            return False
         return self._changed.wait_for(lambda: self._handled >= number, max(0.0, timeout))
 
     def _start(self) -> bool:

@@ -52,18 +52,18 @@ class JsonBody:
 
     def receive_data(self, data: bytes) -> None:
         """Keep `data`, or as much of it as the limits allow."""
+        before = self.size
+        self.size = before + len(data)
         self._parsed = None
-        if not self.size:
+        if not before:
             self._whole = data  # most bodies come in one piece: no copy
-        elif self.whole:
+        elif before <= self._limit:
             if isinstance(self._whole, bytes):
                 self._whole = bytearray(self._whole)
             self._whole += data
         else:
             self._keep_tail(data)
-        was_whole = self.whole
-        self.size += len(data)
-        if was_whole and not self.whole:
+        if before <= self._limit < self.size:
             self._drop_middle()
 
     def receive_eof(self) -> None:
@@ -83,9 +83,10 @@ class JsonBody:
     def member(self, name: str, depth: int = 1) -> Any | None:
         """The member `name` of the top-level object, or of an object `depth - 1` levels inside it.
 
-        `depth=2` finds `usage` in `{"response": {"usage": …}}`. The last one that is not null wins.
-        Where the body is not whole or is broken, its last and then its first `edge` bytes are
-        searched; a member that stands, or does not fit, between them is not found.
+        `depth=2` finds `usage` in `{"response": {"usage": …}}`, and the last one that is not null if
+        several objects have it. Where the body is not whole or is broken, its last `edge` bytes are
+        searched from the end, then its first `edge` bytes from the beginning; a member that stands,
+        or does not fit, between them is not found.
         """
         if self.whole:
             value = self.value()
@@ -150,22 +151,23 @@ def _member_in_tail(tail: bytes, key: bytes, name: str, depth: int) -> Any | Non
 
 
 def _member_in_head(head: bytes, key: bytes, depth: int) -> Any | None:
-    """The last complete member with that quoted `key`, in the beginning of a body."""
+    """The first complete member with that quoted `key`, in the beginning of a body."""
     if key not in head:
         return None
-    found, attempts = None, _ATTEMPTS
+    attempts = _ATTEMPTS
     open_brackets = bytearray()
     for token in TOKEN.finditer(head):
         first = head[token.start()]
         if first in OPENERS:
             open_brackets.append(first)
         elif first != QUOTE:
-            open_brackets = open_brackets[:-1]
+            del open_brackets[-1:]  # nothing to close is no error here
         elif len(open_brackets) == depth and token[0] == key and b"[" not in open_brackets and attempts:
             value = _value_after(head, token.end())
+            if value is not None:
+                return value
             attempts -= 1
-            found = found if value is None else value
-    return found
+    return None
 
 
 def _value_after(head: bytes, at: int) -> Any | None:

@@ -15,6 +15,9 @@ from .wire import LAST_CHUNK, chunk, response_head
 
 __all__ = ["deliver"]
 
+# RFC 9110 §6.4.1: answers with these have no content, and RFC 9112 §6.1 forbids them a transfer-coding.
+_BODILESS = frozenset({204, 304})
+
 
 async def deliver(
     connection: Connection, request: ReceivedRequest, answer: Answer, reply: Reply, *, keep_alive: bool
@@ -28,12 +31,13 @@ async def deliver(
     if reply.disconnect_before_headers:
         return False
     body = make_body(answer, reply, accept_encoding=request.headers.get("accept-encoding", ""))
-    transfer = _transfer(reply, body)
+    bodiless = answer.status in _BODILESS
+    transfer = "none" if bodiless else _transfer(reply, body)
     keep_alive = keep_alive and transfer != "close" and not body.lost
     headers = _headers(answer, reply, body, transfer=transfer, keep_alive=keep_alive)
     request.answered_status = answer.status
     await connection.write(response_head(answer.status, headers))
-    if request.method == "HEAD" or answer.status in {204, 304}:
+    if request.method == "HEAD" or bodiless:
         return keep_alive
     await _write_body(connection, request, reply, body, chunked=transfer == "chunked")
     return keep_alive

@@ -40,36 +40,29 @@ class _Brotli:
         self._compressor: Any = _import("brotli", "brotlicffi").Compressor()
 
     def piece(self, data: bytes) -> bytes:
-        encoded: bytes = self._compressor.process(data) + self._compressor.flush()
-        return encoded
+        return bytes(self._compressor.process(data) + self._compressor.flush())
 
     def finish(self) -> bytes:
-        encoded: bytes = self._compressor.finish()
-        return encoded
+        return bytes(self._compressor.finish())
 
 
 class _Zstd:
+    """The standard library's module (3.14) and its backport, or `zstandard`, which is made otherwise."""
+
     def __init__(self) -> None:
         module = _import("compression.zstd", "backports.zstd", "zstandard")
-        if hasattr(module, "FLUSH_BLOCK"):
-            self._compressor: Any = module.ZstdCompressor()
-            self._block: int = module.ZstdCompressor.FLUSH_BLOCK
-        elif hasattr(module, "COMPRESSOBJ_FLUSH_BLOCK"):
-            self._compressor = module.ZstdCompressor().compressobj()
-            self._block = module.COMPRESSOBJ_FLUSH_BLOCK
-        else:
-            self._compressor = module.ZstdCompressor()
-            self._block = self._compressor.FLUSH_BLOCK
+        self._is_zstandard = hasattr(module, "COMPRESSOBJ_FLUSH_BLOCK")
+        compressor: Any = module.ZstdCompressor()
+        self._compressor: Any = compressor.compressobj() if self._is_zstandard else compressor
+        self._block: int = module.COMPRESSOBJ_FLUSH_BLOCK if self._is_zstandard else compressor.FLUSH_BLOCK
 
     def piece(self, data: bytes) -> bytes:
-        encoded: bytes = self._compressor.compress(data)
-        if hasattr(self._compressor, "FLUSH_BLOCK"):
-            return encoded + bytes(self._compressor.compress(b"", self._block))
-        return encoded + bytes(self._compressor.flush(self._block))
+        if not self._is_zstandard:
+            return bytes(self._compressor.compress(data, self._block))
+        return bytes(self._compressor.compress(data) + self._compressor.flush(self._block))
 
     def finish(self) -> bytes:
-        encoded: bytes = self._compressor.flush()
-        return encoded
+        return bytes(self._compressor.flush())
 
 
 def _import(*names: str) -> Any:

@@ -35,7 +35,8 @@ def message_usage(usage: Mapping[str, Any], reading: Reading) -> NormalizedUsage
         out.reasoning_tokens = count(details.get("thinking_tokens"), reading)
     server_tools = usage.get("server_tool_use")
     if isinstance(server_tools, Mapping):
-        out.server_tool_calls = sum(count(n, reading) for n in server_tools.values())
+        # Only searches are billed by the call; fetches and code execution are not.
+        out.server_tool_calls = count(server_tools.get("web_search_requests"), reading)
     return out
 
 
@@ -117,7 +118,7 @@ def _merged(known: NormalizedUsage | None, usage: Mapping[str, Any], reading: Re
         "cache_creation_input_tokens": known.cache_write_tokens,
         "cache_creation": {"ephemeral_1h_input_tokens": known.cache_write_1h_tokens},
         "output_tokens_details": {"thinking_tokens": known.reasoning_tokens},
-        "server_tool_use": {"all": known.server_tool_calls},
+        "server_tool_use": {"web_search_requests": known.server_tool_calls},
     }
     whole.update({key: value for key, value in usage.items() if value is not None})
     return message_usage(whole, reading)
@@ -140,7 +141,7 @@ def _asks_stream(body: Mapping[str, Any]) -> bool:
 MESSAGES_STREAM = StreamShape(
     read_message_event,
     terminals=(b'"type":"message_stop"', b'"type": "message_stop"', b"\nevent: message_stop"),
-    quiet=b"}}\n\n",
+    quiet=(-4, 125),  # deltas end in `}}`, the last one in `"}`
 )
 MESSAGES = Operation(
     "chat",

@@ -29,46 +29,34 @@ MAX_COUNT = 1 << 40
 
 
 class Reading:
-    """What has been read of one answer so far. Later values win, field by field."""
+    """What has been read of one answer so far. Later values win, field by field.
 
-    __slots__ = (
-        "details",
-        "error",
-        "error_code",
-        "error_kind",
-        "faults",
-        "finish_reasons",
-        "incomplete",
-        "response_id",
-        "response_model",
-        "service_tier",
-        "status",
-        "system_fingerprint",
-        "text_bytes",
-        "tools",
-        "usage",
-    )
+    Defaults stand on the class: making one costs 0.1 µs, where 19 slots cost a microsecond.
+    """
+
+    response_model: str | None = None
+    response_id: str | None = None
+    usage: NormalizedUsage | None = None
+    finish_reasons: dict[int, str]
+    """By choice or candidate index."""
+    service_tier: str | None = None
+    system_fingerprint: str | None = None
+    tools: dict[Any, ToolCallMetric] | None = None
+    error: str | None = None
+    error_code: str | None = None
+    error_kind: str | None = None
+    """The vendor's own name of the error."""
+    status: str | None = None
+    """Of an answer that may be deferred: `"queued"`, `"in_progress"`, `"completed"`, …"""
+    incomplete = False
+    details: dict[str, Any] | None = None
+    text_bytes = 0
+    """UTF-8 bytes of generated text, reasoning and arguments, for estimates."""
+    faults: list[str]
 
     def __init__(self) -> None:
-        self.response_model: str | None = None
-        self.response_id: str | None = None
-        self.usage: NormalizedUsage | None = None
-        self.finish_reasons: dict[int, str] = {}
-        """By choice or candidate index."""
-        self.service_tier: str | None = None
-        self.system_fingerprint: str | None = None
-        self.tools: dict[Any, ToolCallMetric] | None = None
-        self.error: str | None = None
-        self.error_code: str | None = None
-        self.error_kind: str | None = None
-        """The vendor's own name of the error."""
-        self.status: str | None = None
-        """Of an answer that may be deferred: `"queued"`, `"in_progress"`, `"completed"`, …"""
-        self.incomplete = False
-        self.details: dict[str, Any] | None = None
-        self.text_bytes = 0
-        """UTF-8 bytes of generated text, reasoning and arguments, for estimates."""
-        self.faults: list[str] = []
+        self.finish_reasons = {}
+        self.faults = []
 
     def tool(self, key: Any, *, id: str | None, name: str | None, arguments: Any) -> None:  # noqa: A002
         """Note a tool call, or more of the arguments of one already noted under `key`."""
@@ -132,8 +120,9 @@ class StreamShape:
     framing: Literal["sse", "ndjson", "json_array"] = "sse"
     terminals: tuple[bytes, ...] = ()
     """Raw bytes that stand in the last event and cannot stand inside a JSON string."""
-    quiet: bytes = b"\x00"
-    """A piece that ends so is whole events, none of them the last one."""
+    quiet: tuple[int, int] = (-1, 10)
+    """A place counted from a piece's end, and the byte that stands there unless the piece ends the last
+    event: the one thing that is looked at in every piece. By default a newline ends it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ CHAT = Operation(
     StreamShape(
         shapes.read_chat_event,
         terminals=(b"\ndata: [DONE]", b"\ndata:[DONE]"),
-        quiet=b"}\n\n",
+        quiet=(-3, 125),  # `}` and a blank line; the last one ends in `]`
     ),
     streams=_asks_stream,
     asks_usage=True,
@@ -64,7 +64,7 @@ COMPLETION = Operation(
     StreamShape(
         shapes.read_completion_event,
         terminals=(b"\ndata: [DONE]", b"\ndata:[DONE]"),
-        quiet=b"}\n\n",
+        quiet=(-3, 125),  # `}` and a blank line; the last one ends in `]`
     ),
     streams=_asks_stream,
     asks_usage=True,
@@ -79,7 +79,7 @@ RESPONSE_STREAM = StreamShape(
         b"\nevent: response.incomplete",
         b"\nevent: response.failed",
     ),
-    quiet=b'"}\n\n',
+    quiet=(-4, 34),  # deltas end in `"}`, the last one in `}}`
 )
 RESPONSES = Operation(
     "responses",

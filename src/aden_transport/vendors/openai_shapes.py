@@ -33,26 +33,32 @@ NO_DETAILS: Mapping[str, Any] = {}
 
 def chat_usage(usage: Mapping[str, Any], reading: Reading) -> NormalizedUsage:
     """`prompt_tokens` and `completion_tokens` already include their details."""
-    out = NormalizedUsage(count(usage.get("prompt_tokens"), reading), count(usage.get("completion_tokens"), reading))
-    details = usage.get("prompt_tokens_details")
-    if details.__class__ is dict and details:
-        out.cached_tokens = count(details.get("cached_tokens"), reading)
-        audio = details.get("audio_tokens")
-        if audio:
-            out.audio_input_tokens = count(audio, reading)
-        image = details.get("image_tokens")
-        if image:
-            out.image_input_tokens = count(image, reading)
-    details = usage.get("completion_tokens_details")
-    if details.__class__ is dict and details:
-        out.reasoning_tokens = count(details.get("reasoning_tokens"), reading)
-        if details.get("audio_tokens"):
-            out.audio_output_tokens = count(details["audio_tokens"], reading)
-        if details.get("accepted_prediction_tokens"):
-            out.accepted_prediction_tokens = count(details["accepted_prediction_tokens"], reading)
-        if details.get("rejected_prediction_tokens"):
-            out.rejected_prediction_tokens = count(details["rejected_prediction_tokens"], reading)
+    get = usage.get
+    out = NormalizedUsage(count(get("prompt_tokens"), reading), count(get("completion_tokens"), reading))
+    details = get("prompt_tokens_details")
+    if details.__class__ is dict and any(details.values()):
+        for name, field in PROMPT_DETAILS:
+            if details.get(name):
+                setattr(out, field, count(details[name], reading))
+    details = get("completion_tokens_details")
+    if details.__class__ is dict and any(details.values()):
+        for name, field in COMPLETION_DETAILS:
+            if details.get(name):
+                setattr(out, field, count(details[name], reading))
     return out
+
+
+PROMPT_DETAILS = (
+    ("cached_tokens", "cached_tokens"),
+    ("audio_tokens", "audio_input_tokens"),
+    ("image_tokens", "image_input_tokens"),
+)
+COMPLETION_DETAILS = (
+    ("reasoning_tokens", "reasoning_tokens"),
+    ("audio_tokens", "audio_output_tokens"),
+    ("accepted_prediction_tokens", "accepted_prediction_tokens"),
+    ("rejected_prediction_tokens", "rejected_prediction_tokens"),
+)
 
 
 def item_usage(usage: Mapping[str, Any], reading: Reading) -> NormalizedUsage:

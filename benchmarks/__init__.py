@@ -1,0 +1,1 @@
+"""What metering costs; see docs/benchmarks.md."""

@@ -1,0 +1,262 @@
+"""aiohttp, for what leaves httpx: google-genai's async client wherever aiohttp is installed.
+
+`ClientSession._request` is wrapped; the answer and its reader become subclasses of their own classes,
+so that reads, releases and finalisers are noticed without a task, a callback or a copy of ours.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+
+from .._guard import internal_fault
+from .._json import dumps
+from ..core.exchange import Exchange
+from ..core.header_figures import AnswerHeaders
+from ..core.steps import SEND, Refuse
+from ..core.wire import Rewrite, WireRequest
+from ..emitters.delivery import in_emitter
+from ..meter import Meter, classifier, state
+from ._drive import drive_async, in_hook
+from ._family import inside
+
+__all__ = ["put", "remove"]
+
+METHOD = "_request"
+
+_patched: tuple[Any, Any] | None = None
+_active = False
+_reading: dict[int, Exchange] = {}
+"""Exchanges by the identity of the reader that delivers their answer; readers take no attributes."""
+
+
+class MeteredReader(aiohttp.StreamReader):
+    """A body as it is read. aiohttp has decoded it already."""
+
+    __slots__ = ()
+
+    def _read_nowait_chunk(self, n: int) -> bytes:
+        data: bytes = super()._read_nowait_chunk(n)
+        exchange = _reading.get(id(self))
+        if exchange is not None:
+            try:
+                exchange.feed(data)
+            except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
+                exchange.observe_failed(exc)
+            if self._eof and not self._buffer:
+                self._finish()
+        return data
+
+    def feed_eof(self) -> None:
+        super().feed_eof()
+        if not self._buffer:
+            self._finish()
+
+    def set_exception(self, exc: Any, *args: Any, **kwargs: Any) -> None:
+        super().set_exception(exc, *args, **kwargs)
+        exchange = _reading.pop(id(self), None)
+        if exchange is not None:
+            exchange.fail(exc if isinstance(exc, BaseException) else exc())
+
+    def _finish(self) -> None:
+        exchange = _reading.pop(id(self), None)
+        if exchange is not None:
+            exchange.receive_eof()
+
+
+class _MeteredResponse:
+    """Mixed into a session's response class."""
+
+    content: Any
+    _aden: tuple[Exchange, Meter] | None
+
+    def close(self) -> None:
+        try:
+            super().close()  # type: ignore[misc]
+        finally:
+            self._end()
+
+    def release(self) -> Any:
+        try:
+            return super().release()  # type: ignore[misc]
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        opened, self._aden = self._aden, None
+        if opened is not None:
+            _reading.pop(id(self.content), None)
+            opened[0].close()
+
+    def __del__(self, *args: Any) -> None:
+        opened = getattr(self, "_aden", None)
+        if opened is not None and opened[0].state != "ended":
+            _reading.pop(id(self.content), None)
+            opened[1].orphans.put(opened[0])
+        super().__del__(*args)  # type: ignore[misc]
+
+
+@functools.lru_cache(maxsize=64)
+def _metered_class(kind: type) -> type:
+    return type(kind.__name__, (_MeteredResponse, kind), {"__module__": kind.__module__})
+
+
+def put() -> None:
+    """Wrap the session's one request method. Safe to repeat."""
+    global _patched, _active
+    _active = True
+    current = aiohttp.ClientSession.__dict__[METHOD]
+    if _patched is not None and (current is _patched[1] or _patched[1] is not None):
+        return
+    ours = _bound(current)
+    setattr(aiohttp.ClientSession, METHOD, ours)
+    _patched = (current, ours)
+
+
+def remove() -> None:
+    """Put the original back, or stay inert below a patch that lies on top."""
+    global _patched, _active
+    _active = False
+    if _patched is not None and aiohttp.ClientSession.__dict__[METHOD] is _patched[1]:
+        setattr(aiohttp.ClientSession, METHOD, _patched[0])
+        _patched = None
+
+
+def _bound(original: Any) -> Any:
+    @functools.wraps(original)
+    async def _request(session: Any, method: str, str_or_url: Any, **kwargs: Any) -> Any:
+        opened = _open(session, method, str_or_url, kwargs) if _active else None
+        if opened is None:
+            return await original(session, method, str_or_url, **kwargs)
+        return await _send(original, session, method, str_or_url, kwargs, *opened)
+
+    return _request
+
+
+def _open(session: Any, method: str, str_or_url: Any, kwargs: Mapping[str, Any]) -> Any:
+    """`(meter, exchange, url)` of a call to a model, else None."""
+    if inside.get() is not None or in_emitter():
+        return None
+    try:
+        url = session._build_url(str_or_url)
+        host = (url.raw_host or "").encode()
+        if not url.is_default_port() and url.explicit_port is not None:
+            host += b":%d" % url.explicit_port
+        target = url.raw_path_qs.encode()
+        method = method.upper()
+        if not classifier.may_be_call(host, method, target):
+            return None
+        headers = _headers(session, kwargs.get("headers"))
+        pairs = [(name, name, value) for name, value in headers.items()]
+        wire = WireRequest(method, host, target, pairs, _body_of(kwargs), hides_events=False)
+        meter = _meter_of(wire.user_agent or b"")
+        call = classifier.classify(wire)
+        if meter is None or call is None:
+            return None
+        return meter, Exchange(meter.settings, call, wire), url
+    except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
+        internal_fault("open", exc)
+        return None
+
+
+def _headers(session: Any, given: Any) -> dict[bytes, bytes]:
+    found: dict[bytes, bytes] = {}
+    for source in (session.headers, given or {}):
+        pairs = source.items() if hasattr(source, "items") else source
+        for name, value in pairs:
+            found[str(name).lower().encode()] = str(value).encode("utf-8", "replace")
+    return found
+
+
+def _meter_of(agent: bytes) -> Meter | None:
+    from ._seam import speaks_for
+
+    for vendor, meter in state.vendors.items():
+        if speaks_for(vendor, agent):
+            return meter
+    return state.everything
+
+
+def _body_of(kwargs: Mapping[str, Any]) -> bytes | None:
+    data = kwargs.get("data")
+    if isinstance(data, (bytes, bytearray)):
+        return bytes(data)
+    if isinstance(data, str):
+        return data.encode()
+    if data is None:
+        sent = kwargs.get("json")
+        return b"" if sent is None else dumps(sent)
+    return None
+
+
+async def _send(
+    original: Any,
+    session: Any,
+    method: str,
+    str_or_url: Any,
+    kwargs: dict[str, Any],
+    meter: Meter,
+    exchange: Exchange,
+    url: Any,
+) -> Any:
+    try:
+        step = exchange.start(judged=not in_hook())
+        if step is not SEND:
+            step = await drive_async(exchange, step, meter.hook, meter.hook_timeout_s)
+            if isinstance(step, Refuse):
+                raise step.error
+            if step.rewrite is not None:
+                str_or_url, kwargs = _rewritten(url, kwargs, step.rewrite)
+        token = inside.set((exchange, 0))
+        try:
+            response = await original(session, method, str_or_url, **kwargs)
+        finally:
+            inside.reset(token)
+    except BaseException as exc:
+        exchange.fail(exc)
+        raise
+    _observe(response, exchange, meter)
+    return response
+
+
+def _rewritten(url: Any, kwargs: Mapping[str, Any], change: Rewrite) -> tuple[Any, dict[str, Any]]:
+    made = dict(kwargs)
+    if change.target is not None:
+        path = change.target.partition(b"?")[0].decode()
+        url = url.with_path(path, encoded=True).with_query(url.query)
+    if change.body is not None:
+        made.pop("json", None)
+        made["data"] = change.body
+    drop = {name.decode() for name in change.drop_headers} | {"content-length"}
+    given = made.get("headers") or {}
+    pairs = given.items() if hasattr(given, "items") else given
+    made["headers"] = [(k, v) for k, v in pairs if str(k).lower() not in drop]
+    if change.body is not None and not any(str(k).lower() == "content-type" for k, _ in made["headers"]):
+        made["headers"].append(("content-type", "application/json"))
+    return url, made
+
+
+def _observe(response: Any, exchange: Exchange, meter: Meter) -> None:
+    """From here on the answer is the application's; what goes wrong is ours alone."""
+    try:
+        headers = AnswerHeaders([(name, name.lower(), value) for name, value in response.raw_headers])
+        headers.content_encoding = None  # aiohttp decodes before it delivers
+        exchange.receive_response(response.status, headers)
+        reader = response.content
+        if type(reader) is not aiohttp.StreamReader:
+            exchange.receive_eof()  # an empty body
+            return
+        kind = type(response)
+        response.__class__ = _metered_class(kind)
+        response._aden = (exchange, meter)
+        reader.__class__ = MeteredReader
+        _reading[id(reader)] = exchange
+        if reader.is_eof() and not reader._buffer:
+            reader._finish()
+        meter.watch_orphans()
+    except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
+        internal_fault("observe", exc)
+        exchange.close()

@@ -1,0 +1,30 @@
+"""Rate limits that count down."""
+
+from __future__ import annotations
+
+import pytest
+
+from aden_transport.testing.limits import RateLimit, duration
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0s"), (0.006, "6ms"), (1.182, "1.182s"), (60, "1m0s"), (123.5, "2m3.5s"), (3723, "1h2m3s")],
+)
+def test_durations_are_written_as_openai_writes_them(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_limits_stay_at_zero() -> None:
+    limit = RateLimit(requests=1, tokens=10)
+    for _ in range(3):
+        limit.take(7)
+    headers = dict(limit.openai())
+    assert headers["x-ratelimit-remaining-requests"] == headers["x-ratelimit-remaining-tokens"] == "0"
+    assert headers["x-ratelimit-reset-requests"] == "1m0s"
+
+
+def test_apis_billed_otherwise_tell_no_tokens() -> None:
+    names = [name for name, _ in RateLimit(requests=1, tokens=1).openai(tokens=False)]
+    assert len(names) == 3
+    assert not any("tokens" in name for name in names)
