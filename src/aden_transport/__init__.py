@@ -15,7 +15,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .attributes import context, context as attribution, track_source
+    from .attributes import context, track_source
+    from .attributes import context as attribution
     from .emitters import (
         create_batch_emitter,
         create_console_emitter,

@@ -35,5 +35,3 @@ def fault_counts() -> dict[str, int]:
 def reset_faults() -> None:
     """Forget all counts, so that the next fault of each kind is logged again."""
     _counts.clear()
-
-

@@ -75,7 +75,9 @@ def _tags(value: Any) -> tuple[str, ...]:
 def from_headers(headers: Mapping[bytes, bytes]) -> dict[str, Any]:
     """The attribution in `x-aden-*` headers (lower-case names): `x-aden-agent: writer`, …"""
     found = {
-        name[len(HEADER_PREFIX) :].decode("ascii", "replace").replace("-", "_"): value.decode("utf-8", "replace")
+        name[len(HEADER_PREFIX) :].decode("ascii", "replace").replace("-", "_"): value.decode(
+            "utf-8", "replace"
+        )
         for name, value in headers.items()
         if name.startswith(HEADER_PREFIX)
     }
@@ -85,7 +87,7 @@ def from_headers(headers: Mapping[bytes, bytes]) -> dict[str, Any]:
     return normalized(found)
 
 
-class context:  # noqa: N801 - read as a statement: `with context(agent="writer"):`
+class context:
     """Attribute every call made inside the block, its tasks included.
 
     ``with context(agent="writer", tenant="acme", tags=["beta"], order=7): ...``
@@ -145,7 +147,7 @@ class context:  # noqa: N801 - read as a statement: `with context(agent="writer"
         return run
 
 
-class track_source:  # noqa: N801 - read as a statement: `with track_source("extraction"):`
+class track_source:
     """Tag every call made inside the block with what triggered it (`event.source`)."""
 
     def __init__(self, name: str) -> None:

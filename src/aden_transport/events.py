@@ -317,7 +317,7 @@ class MetricEvent:
         out: dict[str, Any] = {"timestamp": self.timestamp, "model": self.model}
         for name in _PLAIN:
             value = getattr(self, name)
-            if value is not None and value != "" and value != ():
+            if value is not None and value not in ("", ()):
                 out[name] = value
         for name in ("cost", "charged", "hold"):
             nano = getattr(self, f"{name}_nano_usd")
@@ -353,7 +353,16 @@ _PLAIN = tuple(
     f.name
     for f in fields(MetricEvent)
     if f.name
-    not in (*_NESTED, "_record", "timestamp_s", "tool_calls", "headers", "operation_details", "metadata", "content")
+    not in (
+        *_NESTED,
+        "_record",
+        "timestamp_s",
+        "tool_calls",
+        "headers",
+        "operation_details",
+        "metadata",
+        "content",
+    )
 )
 
 

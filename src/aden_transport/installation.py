@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 from ._guard import internal_fault
 from .adapters._seam import CLIENT_METER, Seam
 from .errors import ConfigurationError
-from .meter import Meter, classifier, meters, state
+from .logs import configure_from_environment
+from .meter import Meter, classifier, meters, orphans, state
 from .options import MeterOptions
+from .vendors import VENDORS
 
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
@@ -123,10 +125,10 @@ def _status(name: str) -> SDKStatus | None:
     module, distribution = SDKS[name]
     try:
         version = metadata.version(distribution)
-        if importlib.util.find_spec(module) is None:
-            return None
         required = metadata.requires(distribution) or []
-    except (metadata.PackageNotFoundError, ModuleNotFoundError, ValueError):
+    except metadata.PackageNotFoundError:
+        return None
+    if not _installed(module):
         return None
     names = {_required_name(line) for line in required if "extra ==" not in line}
     library = next((lib for lib in ("httpx2", "httpx", "requests", "aiohttp") if lib in names), None)
@@ -241,17 +243,34 @@ def instrument(options: MeterOptions | None = None) -> InstrumentResult:
     Raises: ConfigurationError where `options` is no MeterOptions.
     """
     options = _checked(options)
+    configure_from_environment()
     with _lock:
         old = state.everything
         if old is not None and old.options == options:
             return InstrumentResult()
-        state.everything = Meter(options)
+        state.everything = meter = Meter(options)
         _apply_preferences(options)
         _update_seams()
+    _warm(meter)
     if old is not None:
         _log.warning("instrument() was called again with other options; they replace the former ones")
         old.flush(FLUSH_S)
     return InstrumentResult()
+
+
+def _warm(meter: Meter) -> None:
+    """Read the prices of the installed SDKs' vendors now, not inside the first call (10 to 20 ms)."""
+    for vendor in VENDORS:
+        module = SDKS.get(vendor.id, ("",))[0]
+        if vendor.price_provider and module and _installed(module):
+            meter.settings.prices.find(vendor.price_provider, "", at=0.0)
+
+
+def _installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ModuleNotFoundError, ValueError):
+        return False
 
 
 async def instrument_async(options: MeterOptions | None = None) -> InstrumentResult:
@@ -272,6 +291,7 @@ async def uninstrument_async() -> None:
     """`uninstrument()`, without holding up the loop while emitters finish."""
     for meter in _take_all():
         await meter.flush_async(FLUSH_S)
+        meter.close(0.0)
 
 
 def _take_all() -> list[Meter]:
@@ -332,7 +352,8 @@ def update_options(**changes: Any) -> MeterOptions:
 
 def flush(timeout: float = FLUSH_S) -> bool:
     """Hand over all events so far, for at most `timeout` seconds; whether it was done."""
-    return all([meter.flush(timeout) for meter in meters.each()])
+    done = [meter.flush(timeout) for meter in meters.each()]
+    return all(done)
 
 
 # -- one vendor, one client -----------------------------------------------------------------------
@@ -441,6 +462,7 @@ def _apply_preferences(options: MeterOptions | None) -> None:
 @atexit.register
 def _at_exit() -> None:
     """Every open call gets its event, and emitters a moment to take it."""
+    orphans.drain()
     for meter in meters.each():
         meter.end_open_calls()
         meter.delivery.close(EXIT_S)

@@ -19,11 +19,10 @@ from .events import AlertEvent
 from .options import MeterOptions
 from .pricing import PriceBook
 
-__all__ = ["Meter", "State", "classifier", "meter_for", "state"]
+__all__ = ["Meter", "State", "classifier", "meter_for", "meters", "orphans", "state"]
 
 classifier = Classifier()
 """The process's knowledge of hosts; `register_vendor` adds to it."""
-
 
 
 class Meter:
@@ -40,11 +39,8 @@ class Meter:
             sample_rate=options.sample_rate,
         )
         self.alerts = None if options.on_alert is None else AlertDelivery(options)
-        self.orphans: SimpleQueue[Exchange | None] = SimpleQueue()
-        """Exchanges whose answer was collected unfinished; finalisers only put here."""
-        self.reaper: threading.Thread | None = None
-        """The thread that ends them; started with the first answer that could be left."""
         self.settings = Settings(
+            owner=self,
             emit=self.delivery.deliver,
             alert=None if self.alerts is None else self.alerts.deliver,
             prices=PriceBook(options.prices),
@@ -61,73 +57,84 @@ class Meter:
         )
         meters.add(self)
 
-    def watch_orphans(self) -> None:
-        """See to it that exchanges left by the garbage collector are ended."""
-        if self.reaper is None:
-            self._start_reaper()
-
-    def _start_reaper(self) -> None:
-        reaper = threading.Thread(target=self._reap, name="aden-orphans", daemon=True)
-        self.reaper = reaper
-        try:
-            reaper.start()
-        except RuntimeError as exc:  # no thread to be had, or the interpreter is ending
-            internal_fault("orphans", exc)
-
-    def _reap(self) -> None:
-        while (exchange := self.orphans.get()) is not None:
-            exchange.close()
-
-    def drain_orphans(self) -> None:
-        """End now what the garbage collector left."""
-        with suppress(Empty):
-            while True:
-                exchange = self.orphans.get_nowait()
-                if exchange is not None:
-                    exchange.close()
-
     def flush(self, timeout: float) -> bool:
         """Hand over all events so far, for at most `timeout` seconds; whether it was done."""
-        self.drain_orphans()
+        orphans.drain()
         done = self.delivery.flush(timeout)
         return (self.alerts is None or self.alerts.flush(timeout)) and done
 
     async def flush_async(self, timeout: float) -> bool:
         """`flush`, without holding up the loop."""
-        self.drain_orphans()
+        orphans.drain()
         done = await self.delivery.flush_async(timeout)
         if self.alerts is not None:
             done = await self.alerts.flush_async(timeout) and done
         return done
 
     def close(self, timeout: float) -> bool:
-        """Flush and end our threads. Calls still open end under this meter and start what they need."""
+        """Flush and end the emitters' threads. Calls still open end under this meter and start them anew."""
         done = self.flush(timeout)
-        if self.reaper is not None:
-            self.reaper = None
-            self.orphans.put(None)
         if self.alerts is not None:
             done = self.alerts.close(timeout) and done
         return self.delivery.close(timeout) and done
 
     def end_open_calls(self) -> None:
         """At the interpreter's exit: what is still open gets its event, with what was seen."""
-        self.drain_orphans()
         for exchange in list(self.settings.open.values()):
             exchange.close()
 
     def after_fork_in_child(self) -> None:
-        """The calls under way are the parent's, and so are its thread and queue."""
+        """The calls under way are the parent's."""
         self.settings.open.clear()
-        self.orphans = SimpleQueue()
-        self.reaper = None
+
+
+class Orphans:
+    """Exchanges whose answer the garbage collector took before its end; one thread ends them.
+
+    Finalisers only put into `queue`: they may run anywhere, under any lock.
+    """
+
+    def __init__(self) -> None:
+        self.queue: SimpleQueue[Exchange] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def watch(self) -> None:
+        """Have the thread running. Called with the first answer that could be left."""
+        if self._thread is None:
+            self._start()
+
+    def _start(self) -> None:
+        self._thread = threading.Thread(target=self._end_each, name="aden-orphans", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError as exc:  # no thread to be had, or the interpreter is ending
+            internal_fault("orphans", exc)
+
+    def _end_each(self) -> None:
+        get = self.queue.get
+        while True:
+            get().close()
+
+    def drain(self) -> None:
+        """End now those that wait."""
+        with suppress(Empty):
+            while True:
+                self.queue.get_nowait().close()
+
+    def after_fork_in_child(self) -> None:
+        """Queue and thread are the parent's."""
+        self.queue = SimpleQueue()
+        self._thread = None
+
+
+orphans = Orphans()
 
 
 class AlertDelivery:
     """Alerts go the way of events."""
 
     def __init__(self, options: MeterOptions) -> None:
-        self._delivery = Delivery(options.on_alert, async_emit=options.async_emit)  # type: ignore[arg-type]
+        self._delivery = Delivery(options.on_alert, async_emit=options.async_emit)
 
     def deliver(self, alert: AlertEvent) -> None:
         self._delivery.deliver(alert)  # type: ignore[arg-type]
@@ -188,9 +195,9 @@ meters = _Meters()
 
 
 def _after_fork_in_child() -> None:
+    orphans.after_fork_in_child()
     for meter in meters.each():
         meter.after_fork_in_child()
 
 
 on_fork_in_child(_after_fork_in_child)
-

@@ -37,7 +37,9 @@ LATER = {
 }
 """Keywords of the public contract that a later release brings, and what to use until then."""
 
-Hook = Callable[[Mapping[str, Any], BeforeRequestContext], "BeforeRequestResult | Awaitable[BeforeRequestResult]"]
+Hook = Callable[
+    [Mapping[str, Any], BeforeRequestContext], "BeforeRequestResult | Awaitable[BeforeRequestResult]"
+]
 
 
 class MeterOptions:

@@ -117,7 +117,9 @@ class Counted:
 
 def transport(variant: Variant, pieces: list[bytes]) -> Any:
     made = variant.transport()
-    made._pool = CORES[variant.library].AsyncConnectionPool(max_connections=1, network_backend=Network(pieces))
+    made._pool = CORES[variant.library].AsyncConnectionPool(
+        max_connections=1, network_backend=Network(pieces)
+    )
     return made
 
 
@@ -201,7 +203,9 @@ def lost_points(metering: Metering, name: str, width: int) -> tuple[int, list[in
     """Cancel at n … n+width-1 for each n; how many n there are, and which of them lose the connection."""
     points = cancelled_call(metering, name, frozenset()).points
     assert points > 4
-    lost = [n for n in range(1, points + 1) if cancelled_call(metering, name, frozenset(range(n, n + width))).lost]
+    lost = [
+        n for n in range(1, points + 1) if cancelled_call(metering, name, frozenset(range(n, n + width))).lost
+    ]
     return points, lost
 
 
@@ -212,7 +216,12 @@ ASYNC = [variant for variant in VARIANTS if not variant.is_sync]
 @pytest.mark.parametrize(
     ("variant", "width"),
     # A cancelled trio scope stays cancelled: once is often enough.
-    [(variant, width) for variant in ASYNC for width in (1, 2, 3) if width == 1 or variant.colour == "asyncio"],
+    [
+        (variant, width)
+        for variant in ASYNC
+        for width in (1, 2, 3)
+        if width == 1 or variant.colour == "asyncio"
+    ],
     ids=str,
 )
 def test_cancellation_loses_nothing_that_the_bare_client_keeps(

@@ -186,7 +186,9 @@ def test_collections_at_every_allocation(
 
 
 @pytest.mark.parametrize("variant", [SYNC[0], SYNC[-1]], ids=str)
-def test_collections_on_many_threads(variant: Variant, metering: Metering, provider: FakeProvider, url: str) -> None:
+def test_collections_on_many_threads(
+    variant: Variant, metering: Metering, provider: FakeProvider, url: str
+) -> None:
     """Each thread drops its answers where another one may collect them."""
     memory = create_memory_emitter()
     metering.start(emit_metric=memory)

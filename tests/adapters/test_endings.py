@@ -240,7 +240,9 @@ def test_answers_may_be_read_on_another_thread(metering: Metering, provider: Fak
     assert [event.faults for event in metering.events] == [()] * 8
 
 
-def test_a_stream_that_outlives_its_meter_ends_under_it(metering: Metering, provider: FakeProvider, url: str) -> None:
+def test_a_stream_that_outlives_its_meter_ends_under_it(
+    metering: Metering, provider: FakeProvider, url: str
+) -> None:
     """Read to its end, closed, or dropped: after `uninstrument()` as before."""
     metering.start()
     provider.script(Reply(events=EVENTS))

@@ -135,7 +135,12 @@ FAULTS: Mapping[str, Reply] = {
 @pytest.mark.parametrize("chunking", CHUNKINGS)
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_the_same_bytes_pieces_and_headers(
-    variant: Variant, metering: Metering, provider: FakeProvider, twin: FakeProvider, encoding: Any, chunking: Any
+    variant: Variant,
+    metering: Metering,
+    provider: FakeProvider,
+    twin: FakeProvider,
+    encoding: Any,
+    chunking: Any,
 ) -> None:
     reply = Reply(encoding=encoding, chunking=chunking, events=3, headers=DATED)
     provider.script(reply)

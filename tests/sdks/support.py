@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -174,8 +174,7 @@ class Way:
     sdk: str
     name: str
     sync: Callable[..., object]
-    asynchronous: Callable[..., Awaitable[object]]
-    provider_name: str = ""
+    asynchronous: Callable[..., Coroutine[Any, Any, object]]
     operation: str = "chat"
     stream: bool = False
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import anthropic
 import pytest
+from anthropic.lib.vertex import AnthropicVertex
 
 from aden_transport import ToolCallMetric
 from aden_transport.testing import FakeProvider, Reply, ToolCall
@@ -176,8 +177,8 @@ def test_a_stream_is_read_however_it_is_cut(
 # -- Vertex -------------------------------------------------------------------------------------
 
 
-def vertex(provider: FakeProvider) -> anthropic.AnthropicVertex:
-    return anthropic.AnthropicVertex(
+def vertex(provider: FakeProvider) -> AnthropicVertex:
+    return AnthropicVertex(
         region="us-east5",
         project_id="project",
         access_token="any",

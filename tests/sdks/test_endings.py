@@ -211,7 +211,7 @@ def test_a_disconnect_amid_a_stream_makes_one_event_with_the_error(
     opened: Opened, provider: FakeProvider, clients: Clients, events: Recorder
 ) -> None:
     provider.push(Reply(text="One two three four five.", input_tokens=23, disconnect_after_events=4))
-    with pytest.raises(Exception, match="peer closed|onnection"):
+    with pytest.raises(Exception, match=r"peer closed|onnection"):
         list(opened.sync(clients.of(opened.sdk)))
     event = events.only()
     check_partial(event, opened)
@@ -377,8 +377,9 @@ async def test_move_on_after_makes_one_event(
         await _wait_for_request(provider)
         scope.deadline = anyio.current_time()
 
+    scope = anyio.move_on_after(STALL_MS)
     async with async_client(provider, opened.sdk) as client, anyio.create_task_group() as group:
-        with anyio.move_on_after(STALL_MS) as scope:
+        with scope:
             group.start_soon(expire, scope)
             await opened.sync(client)
     assert scope.cancelled_caught
@@ -438,7 +439,7 @@ async def test_an_async_disconnect_makes_one_event_with_the_error(
     provider.push(Reply(text="One two three four five.", input_tokens=23, disconnect_after_events=4))
     async with async_client(provider, opened.sdk) as client:
         stream = await opened.sync(client)
-        with pytest.raises(Exception, match="peer closed|onnection"):
+        with pytest.raises(Exception, match=r"peer closed|onnection"):
             await _read(stream)
     event = events.only()
     check_partial(event, opened)

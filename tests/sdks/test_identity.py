@@ -29,7 +29,7 @@ from .support import (
     openai_sync,
 )
 
-TEXT = "One two – drei, «vier»."
+TEXT = "One two, «drei», four."
 CHUNKINGS: Any = ("event", "byte", 7, "whole")
 ENCODINGS: Any = ("identity", "gzip")
 
@@ -265,7 +265,7 @@ async def test_async_parsed_chunks_are_those_of_an_app_that_asked_without_the_us
 
 
 def test_the_helper_ends_with_the_same_completion() -> None:
-    def read(provider: FakeProvider) -> tuple[list[str], Any]:
+    def read(provider: FakeProvider) -> tuple[list[Any], Any]:
         with (
             openai_sync(provider) as client,
             client.chat.completions.stream(**_CHAT) as stream,

@@ -212,7 +212,7 @@ def test_tool_calls_are_figures_without_arguments(
     provider.push(Reply(tool_calls=calls))
     if streamed:
         with openai_client.chat.completions.stream(model="gpt-4o", messages=HELLO, tools=[WEATHER]) as stream:
-            message = stream.get_final_completion().choices[0].message
+            message: Any = stream.get_final_completion().choices[0].message
     else:
         answer = openai_client.chat.completions.create(model="gpt-4o", messages=HELLO, tools=[WEATHER])
         message = answer.choices[0].message

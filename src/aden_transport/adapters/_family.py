@@ -17,9 +17,9 @@ from ..core.header_figures import AnswerHeaders
 from ..core.steps import SEND, Refuse, Send
 from ..core.wire import Pairs, Rewrite, WireRequest
 from ..framing.content_encoding import decoder_for
-from ..meter import Meter, classifier
+from ..meter import Meter, classifier, orphans
 from ._drive import drive, drive_async, in_hook
-from ._refusal import REFUSAL_HEADERS, RefusedMixin, refusal_body
+from ._refusal import REFUSAL_HEADERS, refusal_body
 from ._tee import Hidden
 
 __all__ = ["BY_HAND", "GLOBAL", "PER_CLIENT", "PER_VENDOR", "Family", "inside"]
@@ -45,7 +45,8 @@ class Family:
 
     # -- reading and rewriting -------------------------------------------------------------------
 
-    def wire(self, request: Any, host: bytes, target: bytes) -> WireRequest:
+    def wire(self, request: Any, host: str) -> WireRequest:
+        target = request.url.raw_path
         pairs = pairs_of(request.headers)
         try:
             return WireRequest(request.method, host, target, pairs, request.content)
@@ -75,10 +76,17 @@ class Family:
         headers += change.set_headers.items()
         if stream is not None and stream is not request.stream:
             headers += [
-                (k.encode(), v.encode()) for k, v in stream.get_headers().items() if k.lower() != "content-type"
+                (k.encode(), v.encode())
+                for k, v in stream.get_headers().items()
+                if k.lower() != "content-type"
             ]
         made = module.Request(
-            request.method, url, headers=headers, content=content, stream=stream, extensions=request.extensions
+            request.method,
+            url,
+            headers=headers,
+            content=content,
+            stream=stream,
+            extensions=request.extensions,
         )
         return made
 
@@ -110,7 +118,7 @@ class Family:
         except BaseException as exc:
             exchange.fail(exc)
             raise
-        self._observe(response, request, exchange, meter, self.sync_tee, client)
+        self._observe(response, request, exchange, self.sync_tee, client)
         return response
 
     async def send_async(
@@ -138,7 +146,7 @@ class Family:
         except BaseException as exc:
             exchange.fail(exc)
             raise
-        self._observe(response, request, exchange, meter, self.async_tee, client)
+        self._observe(response, request, exchange, self.async_tee, client)
         return response
 
     def _changed(self, request: Any, step: Send) -> Any:
@@ -155,9 +163,7 @@ class Family:
         response.aden_error = step.error
         return response
 
-    def _observe(
-        self, response: Any, request: Any, exchange: Exchange, meter: Meter, tee: Any, client: Any
-    ) -> None:
+    def _observe(self, response: Any, request: Any, exchange: Exchange, tee: Any, client: Any) -> None:
         """From here on the answer is the application's; what goes wrong is ours alone."""
         response.request = request
         if exchange.state == "ended":
@@ -178,9 +184,8 @@ class Family:
             if loaded:
                 self._pass_loaded(response, exchange, hidden)
                 return
-            response.stream = tee(response.stream, exchange, meter.orphans, hidden)
-            if meter.reaper is None:
-                meter.watch_orphans()
+            response.stream = tee(response.stream, exchange, orphans.queue, hidden)
+            orphans.watch()
         except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
             internal_fault("observe", exc)
             exchange.close()
@@ -255,23 +260,25 @@ def with_fields(stream: Any, changes: Mapping[str, str | None]) -> Any:
     return made
 
 
-def open_exchange(
-    family: Family, meter: Meter, request: Any, host: bytes, target: bytes
-) -> Exchange | None:
+def open_exchange(family: Family, meter: Meter, request: Any, host: str) -> Exchange | None:
     """The exchange of a request that is a call to a model; None for any other, and where ours fails."""
     try:
-        wire = family.wire(request, host, target)
+        wire = family.wire(request, host)
         call = classifier.classify(wire)
-        if call is None:
-            return None
-        return Exchange(meter.settings, call, wire)
+        return None if call is None else Exchange(meter.settings, call, wire)
     except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
         internal_fault("open", exc)
         return None
 
 
-def address(url: Any) -> tuple[bytes, bytes]:
-    """Host (with its port where it is not the scheme's own) and target of an httpx URL."""
-    host = url.raw_host
-    port = url.port
-    return (host if port is None else host + b":%d" % port), url.raw_path
+def address(url: Any) -> tuple[str, str]:
+    """Host (with its port where it is not the scheme's own) and path of an httpx URL, as they are sent.
+
+    The public reads of an URL decode and encode; every request of the process passes here.
+    """
+    try:
+        parts = url._uri_reference
+        host, port, path = parts.host, parts.port, parts.path
+    except AttributeError:
+        host, port, path = url.host, url.port, url.raw_path.partition(b"?")[0].decode("ascii", "replace")
+    return (host if port is None else f"{host}:{port}"), path

@@ -83,10 +83,10 @@ class Seam:
         def _send_single_request(client: Any, request: Any) -> Any:
             if not seam._active:
                 return original(client, request)
-            host, target = address(request.url)
-            if not classifier.may_be_call(host, request.method, target):
+            host, path = address(request.url)
+            if not classifier.may_be_call(host, path):
                 return original(client, request)
-            opened = seam._open(client, request, host, target)
+            opened = seam._open(client, request, host)
             if opened is None:
                 return original(client, request)
             meter, rank, exchange = opened
@@ -101,10 +101,10 @@ class Seam:
         async def _send_single_request(client: Any, request: Any) -> Any:
             if not seam._active:
                 return await original(client, request)
-            host, target = address(request.url)
-            if not classifier.may_be_call(host, request.method, target):
+            host, path = address(request.url)
+            if not classifier.may_be_call(host, path):
                 return await original(client, request)
-            opened = seam._open(client, request, host, target)
+            opened = seam._open(client, request, host)
             if opened is None:
                 return await original(client, request)
             meter, rank, exchange = opened
@@ -112,7 +112,7 @@ class Seam:
 
         return _send_single_request
 
-    def _open(self, client: Any, request: Any, host: bytes, target: bytes) -> Any:
+    def _open(self, client: Any, request: Any, host: str) -> Any:
         """`(meter, rank, exchange)` of a call that this layer counts, else None."""
         if inside.get() is not None or in_emitter():
             return None
@@ -122,7 +122,7 @@ class Seam:
         meter, rank = found
         if by_hand_count() and has_own_meter(client, request):
             return None
-        exchange = open_exchange(self.family, meter, request, host, target)
+        exchange = open_exchange(self.family, meter, request, host)
         return None if exchange is None else (meter, rank, exchange)
 
 

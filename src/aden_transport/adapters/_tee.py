@@ -7,11 +7,12 @@ however it comes: exhausted, closed, broken off, cancelled or collected.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import islice
 from queue import SimpleQueue
 from typing import Any
 
 from ..core.exchange import Exchange
-from ..core.observe import PIECES, StreamObserver
+from ..core.observe import StreamObserver
 from ..framing.content_encoding import Decoder
 
 __all__ = ["AsyncTee", "Hidden", "SyncTee"]
@@ -22,7 +23,9 @@ class Hidden:
 
     __slots__ = ("_decoder", "_error", "_filter")
 
-    def __init__(self, exchange: Exchange, decoder: Decoder | None, error: Callable[[str], Exception]) -> None:
+    def __init__(
+        self, exchange: Exchange, decoder: Decoder | None, error: Callable[[str], Exception]
+    ) -> None:
         assert exchange.usage_filter is not None
         self._filter = exchange.usage_filter
         self._decoder = decoder
@@ -52,7 +55,7 @@ class SyncTee:
     """Mixed into a library's `SyncByteStream`."""
 
     def __init__(
-        self, inner: Any, exchange: Exchange, orphans: SimpleQueue[Exchange | None], hidden: Hidden | None = None
+        self, inner: Any, exchange: Exchange, orphans: SimpleQueue[Exchange], hidden: Hidden | None = None
     ) -> None:
         self._inner = inner
         self._exchange = exchange
@@ -63,10 +66,13 @@ class SyncTee:
     def __iter__(self) -> Iterator[bytes]:
         # Iterated again, it goes on where it was, as the connection does.
         if self._iterator is None:
-            if self._hidden is None:
-                self._iterator = observed(self._inner, self._exchange)
+            exchange, observer = self._exchange, self._exchange.stream_observer
+            if self._hidden is not None:
+                self._iterator = filtered(self._inner, exchange, self._hidden)
+            elif observer is not None and observer.plain:
+                self._iterator = collected(self._inner, exchange, observer)
             else:
-                self._iterator = filtered(self._inner, self._exchange, self._hidden)
+                self._iterator = observed(self._inner, exchange)
         return self._iterator
 
     def close(self) -> None:
@@ -90,16 +96,12 @@ class SyncTee:
 
 def observed(inner: Any, exchange: Exchange) -> Iterator[bytes]:
     try:
-        pieces = iter(inner)
-        for data in pieces:
+        for data in inner:
             try:
                 exchange.feed(data)
             except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
                 exchange.observe_failed(exc)
             yield data
-            observer = exchange.stream_observer
-            if observer is not None and observer.plain:
-                yield from _collected(pieces, exchange, observer)
     except GeneratorExit:
         raise  # its end is told by close() or the finaliser
     except BaseException as exc:
@@ -108,22 +110,32 @@ def observed(inner: Any, exchange: Exchange) -> Iterator[bytes]:
     exchange.receive_eof()
 
 
-def _collected(pieces: Iterator[bytes], exchange: Exchange, observer: StreamObserver) -> Iterator[bytes]:
-    """The rest of a stream. `StreamObserver` says what is done for each piece; done here it takes a third
-    of the time."""
+def collected(inner: Any, exchange: Exchange, observer: StreamObserver) -> Iterator[bytes]:
+    """`observed`, of a stream that need not be decoded, in half the time: what `StreamObserver` says is to
+    be done for each piece is done here, and counting the pieces is left to `islice`."""
     append, look, place, byte = observer.append, observer.look, observer.place, observer.byte
-    left = PIECES
-    for data in pieces:
-        try:
-            append(data)
-            left -= 1
-            if not left or data[place] != byte:
-                left = look()
-        except IndexError:
-            left = look()
-        except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
-            exchange.observe_failed(exc)
-        yield data
+    pieces = iter(inner)
+    left = 1
+    try:
+        while left:
+            seen = None
+            for seen in islice(pieces, left):
+                try:
+                    append(seen)
+                    if seen[place] != byte:
+                        look()
+                except IndexError:
+                    look()
+                except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
+                    exchange.observe_failed(exc)
+                yield seen
+            left = 0 if seen is None else look()
+    except GeneratorExit:
+        raise
+    except BaseException as exc:
+        exchange.fail(exc)
+        raise
+    exchange.receive_eof()
 
 
 def filtered(inner: Any, exchange: Exchange, hidden: Hidden) -> Iterator[bytes]:
@@ -149,7 +161,7 @@ class AsyncTee:
     """Mixed into a library's `AsyncByteStream`."""
 
     def __init__(
-        self, inner: Any, exchange: Exchange, orphans: SimpleQueue[Exchange | None], hidden: Hidden | None = None
+        self, inner: Any, exchange: Exchange, orphans: SimpleQueue[Exchange], hidden: Hidden | None = None
     ) -> None:
         self._inner = inner
         self._exchange = exchange
@@ -231,7 +243,7 @@ class AsyncObserved:
             exchange.observe_failed(exc)
         observer = exchange.stream_observer
         if observer is not None and observer.plain and self._hidden is None:
-            self._append, self._left = observer.append, PIECES
+            self._append, self._left = observer.append, 1
             self._place, self._byte = observer.place, observer.byte
 
     def _look(self) -> None:

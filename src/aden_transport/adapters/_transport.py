@@ -35,14 +35,14 @@ class _ByHand:
 
     def _open(self, request: Any) -> Any:
         """`(meter, exchange)` of a call that this transport counts, else None."""
-        host, target = address(request.url)
-        if not classifier.may_be_call(host, request.method, target) or in_emitter():
+        host, path = address(request.url)
+        if not classifier.may_be_call(host, path) or in_emitter():
             return None
         outer = inside.get()
         if outer is not None and (outer[1] >= BY_HAND or self._own_meter is None):
             return None  # counted by a layer that means the same meter, or a more particular one
         meter = self._own_meter or meter_for(request)
-        exchange = open_exchange(self._family, meter, request, host, target)
+        exchange = open_exchange(self._family, meter, request, host)
         if exchange is None:
             return None
         if outer is not None:

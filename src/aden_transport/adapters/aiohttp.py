@@ -19,7 +19,7 @@ from ..core.header_figures import AnswerHeaders
 from ..core.steps import SEND, Refuse
 from ..core.wire import Rewrite, WireRequest
 from ..emitters.delivery import in_emitter
-from ..meter import Meter, classifier, state
+from ..meter import Meter, classifier, orphans, state
 from ._drive import drive_async, in_hook
 from ._family import inside
 
@@ -71,7 +71,7 @@ class _MeteredResponse:
     """Mixed into a session's response class."""
 
     content: Any
-    _aden: tuple[Exchange, Meter] | None
+    _aden: Exchange | None
 
     def close(self) -> None:
         try:
@@ -86,21 +86,21 @@ class _MeteredResponse:
             self._end()
 
     def _end(self) -> None:
-        opened, self._aden = self._aden, None
-        if opened is not None:
+        exchange, self._aden = self._aden, None
+        if exchange is not None:
             _reading.pop(id(self.content), None)
-            opened[0].close()
+            exchange.close()
 
     def __del__(self, *args: Any) -> None:
-        opened = getattr(self, "_aden", None)
-        if opened is not None and opened[0].state != "ended":
+        exchange = getattr(self, "_aden", None)
+        if exchange is not None and exchange.state != "ended":
             _reading.pop(id(self.content), None)
-            opened[1].orphans.put(opened[0])
+            orphans.queue.put(exchange)
         super().__del__(*args)  # type: ignore[misc]
 
 
 @functools.lru_cache(maxsize=64)
-def _metered_class(kind: type) -> type:
+def _metered_class(kind: Any) -> Any:
     return type(kind.__name__, (_MeteredResponse, kind), {"__module__": kind.__module__})
 
 
@@ -142,13 +142,13 @@ def _open(session: Any, method: str, str_or_url: Any, kwargs: Mapping[str, Any])
         return None
     try:
         url = session._build_url(str_or_url)
-        host = (url.raw_host or "").encode()
+        host = url.raw_host or ""
         if not url.is_default_port() and url.explicit_port is not None:
-            host += b":%d" % url.explicit_port
+            host = f"{host}:{url.explicit_port}"
+        if not classifier.may_be_call(host, url.raw_path):
+            return None
         target = url.raw_path_qs.encode()
         method = method.upper()
-        if not classifier.may_be_call(host, method, target):
-            return None
         headers = _headers(session, kwargs.get("headers"))
         pairs = [(name, name, value) for name, value in headers.items()]
         wire = WireRequest(method, host, target, pairs, _body_of(kwargs), hides_events=False)
@@ -218,7 +218,7 @@ async def _send(
     except BaseException as exc:
         exchange.fail(exc)
         raise
-    _observe(response, exchange, meter)
+    _observe(response, exchange)
     return response
 
 
@@ -239,7 +239,7 @@ def _rewritten(url: Any, kwargs: Mapping[str, Any], change: Rewrite) -> tuple[An
     return url, made
 
 
-def _observe(response: Any, exchange: Exchange, meter: Meter) -> None:
+def _observe(response: Any, exchange: Exchange) -> None:
     """From here on the answer is the application's; what goes wrong is ours alone."""
     try:
         headers = AnswerHeaders([(name, name.lower(), value) for name, value in response.raw_headers])
@@ -251,12 +251,12 @@ def _observe(response: Any, exchange: Exchange, meter: Meter) -> None:
             return
         kind = type(response)
         response.__class__ = _metered_class(kind)
-        response._aden = (exchange, meter)
+        response._aden = exchange
         reader.__class__ = MeteredReader
         _reading[id(reader)] = exchange
         if reader.is_eof() and not reader._buffer:
-            reader._finish()
-        meter.watch_orphans()
+            MeteredReader._finish(reader)
+        orphans.watch()
     except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
         internal_fault("observe", exc)
         exchange.close()

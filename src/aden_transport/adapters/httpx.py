@@ -20,7 +20,7 @@ class MeteredAsyncStream(AsyncTee, httpx.AsyncByteStream):
     """A response body, observed."""
 
 
-class RefusedResponse(RefusedMixin, httpx.Response):  # type: ignore[misc]
+class RefusedResponse(RefusedMixin, httpx.Response):
     """A refused call."""
 
 

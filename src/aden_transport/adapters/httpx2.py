@@ -20,7 +20,7 @@ class MeteredAsyncStream(AsyncTee, httpx2.AsyncByteStream):
     """A response body, observed."""
 
 
-class RefusedResponse(RefusedMixin, httpx2.Response):  # type: ignore[misc]
+class RefusedResponse(RefusedMixin, httpx2.Response):
     """A refused call."""
 
 

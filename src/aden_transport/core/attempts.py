@@ -21,6 +21,11 @@ class LogicalCall:
 
     __slots__ = ("attempt", "body_hash", "decision", "number", "redirected", "target")
 
+    target: bytes
+    body_hash: int
+    redirected: bool
+    """Set, with the two above, when an attempt ends that another may follow."""
+
     def __init__(self, number: int, attempt: int) -> None:
         self.number = number
         """192 random bits: the trace id and the call id."""

@@ -16,25 +16,25 @@ MAX_HOSTS = 4096
 MAX_TARGETS = 1024
 
 CALL_TAILS = (
-    b"/chat/completions",
-    b"/completions",
-    b"/responses",
-    b"/embeddings",
-    b"/moderations",
-    b"/images/generations",
-    b"/images/edits",
-    b"/images/variations",
-    b"/audio/transcriptions",
-    b"/audio/translations",
-    b"/audio/speech",
-    b"/v1/messages",
-    b"/v1/complete",
-    b":generateContent",
-    b":streamGenerateContent",
-    b":embedContent",
-    b":batchEmbedContents",
-    b":rawPredict",
-    b":streamRawPredict",
+    "/chat/completions",
+    "/completions",
+    "/responses",
+    "/embeddings",
+    "/moderations",
+    "/images/generations",
+    "/images/edits",
+    "/images/variations",
+    "/audio/transcriptions",
+    "/audio/translations",
+    "/audio/speech",
+    "/v1/messages",
+    "/v1/complete",
+    ":generateContent",
+    ":streamGenerateContent",
+    ":embedContent",
+    ":batchEmbedContents",
+    ":rawPredict",
+    ":streamRawPredict",
 )
 """Ends of paths that may be a call to a model on a host that nobody has heard of."""
 
@@ -61,12 +61,12 @@ class Classifier:
 
     def __init__(self, vendors: Iterable[Vendor] = VENDORS) -> None:
         self._vendors = list(vendors)
-        self._hosts: dict[bytes, Vendor | None] = {}
-        self._targets: dict[tuple[bytes, str, bytes, bytes | None], Call | None] = {}
+        self._hosts: dict[str, Vendor | None] = {}
+        self._targets: dict[tuple[str, str, bytes, bytes | None], Call | None] = {}
         self._remember_hosts()
 
     def _remember_hosts(self) -> None:
-        self._hosts = {host.encode(): vendor for vendor in self._vendors for host in vendor.hosts}
+        self._hosts = {host: vendor for vendor in self._vendors for host in vendor.hosts}
         self._targets.clear()
 
     @property
@@ -114,24 +114,22 @@ class Classifier:
         self._vendors = [v for v in self._vendors if v is not vendor]
         self._remember_hosts()
 
-    def may_be_call(self, host: bytes, method: str, target: bytes) -> bool:
+    def may_be_call(self, host: str, path: str) -> bool:
         """The gate: False for what is certainly no call to a model. Headers are not needed for it."""
         try:
             vendor = self._hosts[host]
         except KeyError:
             vendor = self._vendor_of_new_host(host)
-        if vendor is not None:
-            return True
-        if b"?" in target:
-            target = target[: target.index(b"?")]
-        return target.endswith(CALL_TAILS) or b"/responses/" in target
+        return vendor is not None or path.endswith(CALL_TAILS) or "/responses/" in path
 
-    def _vendor_of_new_host(self, host: bytes) -> Vendor | None:
-        name = host.decode("ascii", "replace").lower()
+    def _vendor_of_new_host(self, host: str) -> Vendor | None:
+        name = host.lower()
         bare = name.rpartition(":")[0] if name.count(":") == 1 else name
         found = next((v for v in self._vendors if name in v.hosts or bare in v.hosts), None)
         if found is None:
-            found = next((v for v in self._vendors if v.host_suffixes and bare.endswith(v.host_suffixes)), None)
+            found = next(
+                (v for v in self._vendors if v.host_suffixes and bare.endswith(v.host_suffixes)), None
+            )
         if len(self._hosts) >= MAX_HOSTS:
             self._remember_hosts()
         self._hosts[host] = found
@@ -146,7 +144,7 @@ class Classifier:
         except KeyError:
             pass
         vendor = self._hosts[host] if host in self._hosts else self._vendor_of_new_host(host)
-        path = target.partition(b"?")[0].decode("ascii", "replace")
+        path = wire.path
         if vendor is not None:
             call = match(vendor, method, path, known_host=True)
         else:

@@ -22,7 +22,8 @@ def decision_from_hook(result: Any) -> Decision:
         return ALLOW
     if not isinstance(result, BeforeRequestResult):
         raise TypeError(
-            f"before_request returned {type(result).__name__}; return BeforeRequestResult.proceed() or another."
+            f"before_request returned {type(result).__name__}; "
+            "return BeforeRequestResult.proceed() or another result."
         )
     delay = result.delay_ms / 1000
     if not math.isfinite(delay) or delay < 0:

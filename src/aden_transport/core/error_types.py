@@ -70,7 +70,9 @@ NEVER_SENT = frozenset(
 """Exceptions of httpx, httpx2 and aiohttp that mean the vendor never had the request whole."""
 
 
-def error_type(status: int | None, code: str | None, kind: str | None, message: str | None) -> ErrorType | None:
+def error_type(
+    status: int | None, code: str | None, kind: str | None, message: str | None
+) -> ErrorType | None:
     """One of the eleven, or None where the answer was no error.
 
     A status below 400 with a code, kind or message is an error inside a stream.

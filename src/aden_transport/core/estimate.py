@@ -17,7 +17,9 @@ PER_MESSAGE = 4
 PER_IMAGE = 765
 """A high-detail 1024 x 1024 image at OpenAI's tile counting; media are never counted by their bytes."""
 MAX_DEPTH = 32
-MEDIA_KEYS = frozenset({"image_url", "input_audio", "source", "inlineData", "inline_data", "file", "b64_json"})
+MEDIA_KEYS = frozenset(
+    {"image_url", "input_audio", "source", "inlineData", "inline_data", "file", "b64_json"}
+)
 SILENT_KEYS = frozenset(
     {"model", "role", "type", "id", "name", "stream_options", "metadata", "user", "tool_call_id", "mimeType"}
 )

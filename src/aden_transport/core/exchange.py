@@ -48,7 +48,7 @@ TRANSITIONS: Mapping[str, frozenset[str]] = {
 
 MAX_PARSED_REQUEST = 4 * 1024 * 1024
 EMPTY: Mapping[str, Any] = {}
-NO_REQUEST = WireRequest("", b"", b"", ())
+NO_REQUEST = WireRequest("", "", b"", ())
 NO_HEADERS = AnswerHeaders(())
 
 
@@ -129,7 +129,7 @@ class Exchange:
             found = (found or {}) | from_headers(self.wire.headers)
         inside = current_attributes()
         if inside:
-            found = (found or {}) | inside
+            found = {**(found or {}), **inside}
         return found
 
     # -- before the request leaves ---------------------------------------------------------------
@@ -336,9 +336,10 @@ class Exchange:
                 reading,
                 decoder,
                 full=not streamed or self._reads_every_event(),
+                on_first=self._receive_first,
                 on_terminal=self._receive_terminal,
             )
-            self.feed = self._feed_first
+            self.feed = self.stream_observer.receive_data
         elif b"json" in content_type or not content_type or status >= 400:
             self.body_observer = observer = BodyObserver(decoder)
             self.feed = observer.receive_data
@@ -350,11 +351,8 @@ class Exchange:
         n = body.get("n")
         return n is not None and n != 1
 
-    def _feed_first(self, data: bytes) -> None:
+    def _receive_first(self) -> None:
         self.first_byte_at = self.settings.clock()
-        assert self.stream_observer is not None
-        self.feed = self.stream_observer.receive_data
-        self.feed(data)
 
     def _receive_terminal(self) -> None:
         self._end(COMPLETE)

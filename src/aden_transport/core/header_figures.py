@@ -54,9 +54,7 @@ class Plan:
 
     def __init__(self, names: tuple[bytes, ...]) -> None:
         places = [
-            place
-            for place, name in enumerate(names)
-            if name in KEPT_NAMES or name.startswith(KEPT_PREFIXES)
+            place for place, name in enumerate(names) if name in KEPT_NAMES or name.startswith(KEPT_PREFIXES)
         ]
         # One place alone would be handed out bare, none not at all.
         self.pick: Callable[[Pairs], Pairs] = (

@@ -24,12 +24,15 @@ EDGE = 64 * 1024
 """Bytes kept of each end of a stream."""
 MAX_EDGE = 1024 * 1024
 """How far the kept end may grow to hold one large last event."""
-PIECES = 8
-"""How many pieces may pass between two looks at how much is kept."""
+PIECES = 4
+MANY = 64
+"""How many pieces, large and small, may pass between two looks at how much is kept."""
 FIRST_EVENTS = 1
 LAST_EVENTS = 4
 MAX_WHOLE = 1024 * 1024
 """A larger JSON answer is kept and read at its ends only."""
+WINDOW = 512
+"""Where in an event its kind is looked for, from either end."""
 MARKER = 64
 """No terminal marker is longer."""
 
@@ -132,8 +135,10 @@ class StreamObserver:
 
         append(piece)
         left -= 1
-        if not left or piece[place] != byte:   # IndexError: the same
+        if not left or piece[place] != byte:  # or IndexError
             left = look()
+
+    beginning with `left = 1`.
 
     `on_terminal` is called once, when the piece that completes the protocol's last event is looked at:
     some clients neither read on nor close after it.
@@ -147,10 +152,14 @@ class StreamObserver:
         "_full",
         "_head",
         "_left",
+        "_on_first",
         "_on_terminal",
         "_parser",
+        "_quiet",
         "_reading",
         "_shape",
+        "_size",
+        "_sized",
         "append",
         "byte",
         "chunks",
@@ -165,11 +174,13 @@ class StreamObserver:
         decoder: Decoder | None,
         *,
         full: bool,
+        on_first: Callable[[], None],
         on_terminal: Callable[[], None],
     ) -> None:
         self._shape = shape
         self._reading = reading
         self._decoder = decoder
+        self._on_first: Callable[[], None] | None = on_first
         self._on_terminal = on_terminal
         self._full = full
         self._parser: Parser | None = None
@@ -179,7 +190,10 @@ class StreamObserver:
         self.chunks: list[bytes] = []
         self.append = self.chunks.append
         self.place, self.byte = shape.quiet
-        self._left = PIECES
+        self._quiet = bytes((self.byte,))
+        self._size = self._sized = 0
+        """Bytes of the first `_sized` of `chunks`; those are joined, the later ones are pieces."""
+        self._left = 1
         self._ending = self._ended = False
         self.skipped = 0
         """Decoded bytes that were neither kept nor read."""
@@ -199,26 +213,49 @@ class StreamObserver:
     def _collect(self, data: bytes) -> None:
         self.append(data)
         self._left -= 1
-        if not self._left or data[self.place :][:1] != bytes((self.byte,)):
+        if not self._left or data[self.place :][:1] != self._quiet:
             self._left = self.look()
 
     def look(self) -> int:
         """See whether the last event has begun or ended, and make room. Returns after how many pieces to
         look again at the latest."""
+        chunks = self.chunks
         if self._ended:
-            self.chunks.clear()
+            chunks.clear()
             return PIECES
-        if self._shape.terminals:
-            window = self._carry() + self.chunks[-1]
-            if not self._ending:
-                self._ending = any(marker in window for marker in self._shape.terminals)
+        if self._on_first is not None:
+            on_first, self._on_first = self._on_first, None
+            on_first()
+        piece = chunks[-1]
+        if self._shape.terminals and piece[self.place :][:1] != self._quiet:
+            window = self._carry() + piece
+            self._ending = self._ending or self._begins_last(window)
             if self._ending and window.endswith(BLANK_LINES):
                 self._ended = True
                 self._on_terminal()
                 return PIECES
-        if sum(map(len, self.chunks)) > EDGE:
+        return self._gather()
+
+    def _gather(self) -> int:
+        """Join the pieces since the last look, count their bytes, and make room."""
+        chunks, sized = self.chunks, self._sized
+        count = len(chunks) - sized
+        if count > 1:
+            chunks[sized:] = (b"".join(chunks[sized:]),)
+        new = len(chunks[-1]) if count else 0
+        self._size += new
+        if self._size > 2 * EDGE:
             self._make_room()
-        return PIECES
+            self._size = sum(map(len, chunks))
+        self._sized = len(chunks)
+        return PIECES if new > EDGE // 2 else MANY
+
+    def _begins_last(self, window: bytes) -> bool:
+        """Whether the newest event in `window` is the protocol's last one: its first line says so, or,
+        where `data:` comes before `event:`, its last."""
+        start = max(window.rfind(b"\n\n", 0, -4), window.rfind(b"\r\n\r\n", 0, -4), 0)
+        edges = window[start : start + WINDOW] + b"\0" + window[-WINDOW:]
+        return any(marker in edges for marker in self._shape.terminals)
 
     def _carry(self) -> bytes:
         """The bytes before the newest piece in which a marker may have begun."""

@@ -15,6 +15,7 @@ SECRET_HEADERS = (
     b"proxy-authorization",
     b"cookie",
 )
+SECRET_PARAMETERS = frozenset({"key", "api_key", "api-key", "token", "access_token"})
 MIN_SECRET = 8
 _SHAPES = re.compile(
     r"(?i)\b(?:bearer|basic)\s+[\w.~+/=-]{6,}"
@@ -37,7 +38,13 @@ def redacted(message: str, headers: Mapping[bytes, bytes], target: bytes, *, lim
     query = target.partition(b"?")[2].decode("ascii", "replace")
     for pair in query.split("&"):
         name, _, value = pair.partition("=")
-        if len(value) >= MIN_SECRET and name.lower() in ("key", "api_key", "api-key", "token", "access_token"):
+        if len(value) >= MIN_SECRET and name.lower() in (
+            "key",
+            "api_key",
+            "api-key",
+            "token",
+            "access_token",
+        ):
             message = message.replace(value, "[redacted]")
     message = _SHAPES.sub("[redacted]", message[: limit * 4])
     return _CONTROL.sub(" ", message)[:limit]

@@ -53,7 +53,7 @@ def may_ask_for_usage(call: Call, wire: WireRequest, body: Mapping[str, Any]) ->
     if since is None or version is None:
         return True
     asked = version[1].decode()
-    return asked >= since  # named versions ("preview", "v1") sort after dates
+    return bool(asked >= since)  # named versions ("preview", "v1") sort after dates
 
 
 def with_usage(raw: bytes, body: Mapping[str, Any]) -> bytes | None:

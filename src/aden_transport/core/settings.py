@@ -30,6 +30,7 @@ class Settings:
         "has_hook",
         "metadata",
         "open",
+        "owner",
         "prices",
         "stream_usage",
         "wall",
@@ -38,6 +39,7 @@ class Settings:
     def __init__(
         self,
         *,
+        owner: object = None,
         emit: Callable[[MetricEvent], None],
         prices: PriceBook,
         clock: Callable[[], float],
@@ -52,6 +54,8 @@ class Settings:
         fail_open: bool = True,
         agent_name: str | None = None,
     ) -> None:
+        self.owner = owner
+        """Kept alive as long as a call of these settings is open."""
         self.emit = emit
         self.alert = alert
         self.prices = prices

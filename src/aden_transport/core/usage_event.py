@@ -65,9 +65,7 @@ class UsageEventFilter:
     def _hides(self, event: bytes) -> bool:
         if self.hidden or b'"usage"' not in event:
             return False
-        data = b"".join(
-            line[5:].strip() for line in event.splitlines() if line.startswith(b"data:")
-        )
+        data = b"".join(line[5:].strip() for line in event.splitlines() if line.startswith(b"data:"))
         try:
             chunk = loads(data)
         except ValueError:

@@ -59,14 +59,15 @@ class WireRequest:
     def __init__(
         self,
         method: str,
-        host: bytes,
+        host: str,
         target: bytes,
         pairs: Pairs,
         body: bytes | None = None,
         form: Mapping[str, Any] | None = None,
         hides_events: bool = True,
     ) -> None:
-        """`pairs` of the headers: as sent, in lower case, value."""
+        """`host` with its port where that is not the scheme's own; `pairs` of the headers: as sent, in
+        lower case, value."""
         self.method = method
         self.host = host
         self.target = target

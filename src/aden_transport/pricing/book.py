@@ -9,7 +9,7 @@ from typing import TypeAlias
 from ..errors import ConfigurationError
 from .price import Price
 from .schedule import When, holds, label, unchanged
-from .snapshot import Match, Model, Snapshot
+from .snapshot import Match, Model, Snapshot, bundled
 from .unit_prices import UnitPrices
 
 __all__ = ["PriceBook"]
@@ -56,7 +56,7 @@ class PriceBook:
     def snapshot(self) -> Snapshot:
         """The price data; read from its file at the first use."""
         if self._snapshot is None:
-            snapshot = Snapshot()
+            snapshot = bundled()
             # "gemini/gemini-2.5-pro" is an override of Google's model: names become provider ids.
             self._overrides = {
                 (snapshot.provider_id(provider) or provider, model): price

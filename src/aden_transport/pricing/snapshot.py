@@ -15,6 +15,7 @@ Clauses are described in `clauses.py`, `when` in `schedule.py`, rates in `unit_p
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Any, NamedTuple
 
 from .._json import loads
@@ -22,7 +23,7 @@ from .clauses import Clause, dashed_date, is_match
 from .schedule import When
 from .unit_prices import Rates
 
-__all__ = ["Match", "Model", "Snapshot"]
+__all__ = ["Match", "Model", "Snapshot", "bundled"]
 
 
 class Model(NamedTuple):
@@ -124,3 +125,9 @@ def _model(entry: dict[str, Any]) -> Model:
         [(tier, when, rates) for tier, when, rates in entry.get("variants", ())],
         entry.get("minimum_seconds", 0),
     )
+
+
+@cache
+def bundled() -> Snapshot:
+    """The price data of this release, one copy per process."""
+    return Snapshot()

@@ -58,7 +58,7 @@ class Reading:
         self.finish_reasons = {}
         self.faults = []
 
-    def tool(self, key: Any, *, id: str | None, name: str | None, arguments: Any) -> None:  # noqa: A002
+    def tool(self, key: Any, *, id: str | None, name: str | None, arguments: Any) -> None:
         """Note a tool call, or more of the arguments of one already noted under `key`."""
         if self.tools is None:
             self.tools = {}
@@ -92,7 +92,7 @@ def count(value: Any, reading: Reading) -> int:
     What is no count (negative, NaN, over a trillion, another type) is named in `reading.faults`.
     """
     if value.__class__ is int and 0 <= value <= MAX_COUNT:
-        return value  # type: ignore[no-any-return]
+        return value
     if value is None:
         return 0
     if isinstance(value, float) and 0 <= value <= MAX_COUNT:

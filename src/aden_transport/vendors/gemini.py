@@ -183,7 +183,11 @@ VERTEX = Vendor(
         route("POST", MODEL + r":rawPredict", RAW_PREDICT, strong=True),
         route("POST", MODEL + r":streamRawPredict", STREAM_RAW_PREDICT, strong=True),
     ),
-    hosts=("aiplatform.googleapis.com", "aiplatform.us.rep.googleapis.com", "aiplatform.eu.rep.googleapis.com"),
+    hosts=(
+        "aiplatform.googleapis.com",
+        "aiplatform.us.rep.googleapis.com",
+        "aiplatform.eu.rep.googleapis.com",
+    ),
     host_suffixes=("-aiplatform.googleapis.com", "-aiplatform.mtls.googleapis.com"),
     price_provider="google",
     request_id_headers=(b"x-goog-request-id", b"x-request-id"),

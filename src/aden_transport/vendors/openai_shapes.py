@@ -37,15 +37,19 @@ def chat_usage(usage: Mapping[str, Any], reading: Reading) -> NormalizedUsage:
     out = NormalizedUsage(count(get("prompt_tokens"), reading), count(get("completion_tokens"), reading))
     details = get("prompt_tokens_details")
     if details.__class__ is dict and any(details.values()):
-        for name, field in PROMPT_DETAILS:
-            if details.get(name):
-                setattr(out, field, count(details[name], reading))
+        _take_details(PROMPT_DETAILS, details, out, reading)
     details = get("completion_tokens_details")
     if details.__class__ is dict and any(details.values()):
-        for name, field in COMPLETION_DETAILS:
-            if details.get(name):
-                setattr(out, field, count(details[name], reading))
+        _take_details(COMPLETION_DETAILS, details, out, reading)
     return out
+
+
+def _take_details(
+    table: tuple[tuple[str, str], ...], details: Mapping[str, Any], out: NormalizedUsage, reading: Reading
+) -> None:
+    for name, field in table:
+        if value := details.get(name):
+            setattr(out, field, count(value, reading))
 
 
 PROMPT_DETAILS = (
@@ -63,7 +67,9 @@ COMPLETION_DETAILS = (
 
 def item_usage(usage: Mapping[str, Any], reading: Reading) -> NormalizedUsage:
     """Responses, images and token-billed audio: `input_tokens`, `output_tokens` and their details."""
-    out = NormalizedUsage(count(usage.get("input_tokens"), reading), count(usage.get("output_tokens"), reading))
+    out = NormalizedUsage(
+        count(usage.get("input_tokens"), reading), count(usage.get("output_tokens"), reading)
+    )
     details = usage.get("input_tokens_details") or usage.get("input_token_details")
     if details.__class__ is dict:
         out.cached_tokens = count(details.get("cached_tokens"), reading)
@@ -85,12 +91,10 @@ def _head(body: Mapping[str, Any], reading: Reading) -> None:
     value = get("model")
     if value.__class__ is str and value:  # Azure's first chunk has model "" and id ""
         reading.response_model = value[:256]
-    value = get("service_tier")
-    if value.__class__ is str:
-        reading.service_tier = value[:64]
-    value = get("system_fingerprint")
-    if value.__class__ is str:
-        reading.system_fingerprint = value[:256]
+    if "service_tier" in body:
+        reading.service_tier = text(body["service_tier"], 64) or reading.service_tier
+    if "system_fingerprint" in body:
+        reading.system_fingerprint = text(body["system_fingerprint"]) or reading.system_fingerprint
 
 
 def _size(value: Any) -> int:
@@ -193,7 +197,9 @@ def read_completion_event(_name: str, chunk: Mapping[str, Any], reading: Reading
         if isinstance(choice, Mapping):
             index = choice.get("index", position)
             if isinstance(choice.get("finish_reason"), str):
-                reading.finish_reasons[index if isinstance(index, int) else position] = choice["finish_reason"][:64]
+                reading.finish_reasons[index if isinstance(index, int) else position] = choice[
+                    "finish_reason"
+                ][:64]
             reading.text_bytes += _size(choice.get("text"))
     usage = chunk.get("usage")
     if isinstance(usage, Mapping):
