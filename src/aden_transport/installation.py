@@ -419,7 +419,7 @@ def make_metered_openai(client: Any, options: MeterOptions | None = None) -> Any
     http_client = getattr(client, "_client", None)
     if not hasattr(type(http_client), "_send_single_request"):
         raise ConfigurationError(
-            f"make_metered_openai() takes an openai.OpenAI or AsyncOpenAI client, not {type(client).__name__}."
+            f"make_metered_openai() takes an OpenAI or AsyncOpenAI client, not {type(client).__name__}."
         )
     with _lock:
         old = http_client.__dict__.get(CLIENT_METER)
@@ -462,7 +462,7 @@ def _apply_preferences(options: MeterOptions | None) -> None:
 @atexit.register
 def _at_exit() -> None:
     """Every open call gets its event, and emitters a moment to take it."""
-    orphans.drain()
+    orphans.settle(EXIT_S)
     for meter in meters.each():
         meter.end_open_calls()
         meter.delivery.close(EXIT_S)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import suppress
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any
 
 from ._fork import on_fork_in_child, random_bits
@@ -59,13 +58,13 @@ class Meter:
 
     def flush(self, timeout: float) -> bool:
         """Hand over all events so far, for at most `timeout` seconds; whether it was done."""
-        orphans.drain()
+        orphans.settle(timeout)
         done = self.delivery.flush(timeout)
         return (self.alerts is None or self.alerts.flush(timeout)) and done
 
     async def flush_async(self, timeout: float) -> bool:
         """`flush`, without holding up the loop."""
-        orphans.drain()
+        orphans.settle(0.0)
         done = await self.delivery.flush_async(timeout)
         if self.alerts is not None:
             done = await self.alerts.flush_async(timeout) and done
@@ -95,7 +94,7 @@ class Orphans:
     """
 
     def __init__(self) -> None:
-        self.queue: SimpleQueue[Exchange] = SimpleQueue()
+        self.queue: SimpleQueue[Exchange | _Passed] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def watch(self) -> None:
@@ -115,16 +114,25 @@ class Orphans:
         while True:
             get().close()
 
-    def drain(self) -> None:
-        """End now those that wait."""
-        with suppress(Empty):
-            while True:
-                self.queue.get_nowait().close()
+    def settle(self, timeout: float) -> None:
+        """Have those ended that wait; `timeout` seconds for one that the thread is ending just now."""
+        if self._thread is None or self._thread is threading.current_thread():
+            return
+        passed = _Passed()
+        self.queue.put(passed)
+        passed.wait(timeout)
 
     def after_fork_in_child(self) -> None:
         """Queue and thread are the parent's."""
         self.queue = SimpleQueue()
         self._thread = None
+
+
+class _Passed(threading.Event):
+    """Goes through the queue and says when all before it have been ended."""
+
+    def close(self) -> None:
+        self.set()
 
 
 orphans = Orphans()

@@ -94,15 +94,6 @@ async def iterated_again_while_held(caller: Caller, kept: list[Any]) -> None:
         kept.append((type(exc), str(exc)))
 
 
-async def iterated_after_its_end(caller: Caller, kept: list[Any]) -> None:
-    response = await caller.open(URL)
-    kept.append(await consume(caller.stream(response)))
-    try:
-        kept.append(await consume(caller.stream(response)))
-    except Exception as exc:
-        kept.append((type(exc), str(exc)))
-
-
 def outcome(metering: Metering, way: Any) -> tuple[Any, ...]:
     """What the application saw, and what the pool holds afterwards."""
     variant = metering.variant
@@ -130,9 +121,7 @@ def outcome(metering: Metering, way: Any) -> tuple[Any, ...]:
     return variant.run(scenario)
 
 
-@pytest.mark.parametrize(
-    "way", [let_go, dropped, iterated_again, iterated_again_while_held, iterated_after_its_end]
-)
+@pytest.mark.parametrize("way", [let_go, dropped, iterated_again, iterated_again_while_held])
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_what_is_let_go_comes_back_as_it_does_without_us(
     variant: Variant, metering: Metering, way: Any

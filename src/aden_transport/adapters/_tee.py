@@ -55,7 +55,7 @@ class SyncTee:
     """Mixed into a library's `SyncByteStream`."""
 
     def __init__(
-        self, inner: Any, exchange: Exchange, orphans: SimpleQueue[Exchange], hidden: Hidden | None = None
+        self, inner: Any, exchange: Exchange, orphans: SimpleQueue[Any], hidden: Hidden | None = None
     ) -> None:
         self._inner = inner
         self._exchange = exchange
@@ -161,7 +161,7 @@ class AsyncTee:
     """Mixed into a library's `AsyncByteStream`."""
 
     def __init__(
-        self, inner: Any, exchange: Exchange, orphans: SimpleQueue[Exchange], hidden: Hidden | None = None
+        self, inner: Any, exchange: Exchange, orphans: SimpleQueue[Any], hidden: Hidden | None = None
     ) -> None:
         self._inner = inner
         self._exchange = exchange

@@ -26,6 +26,7 @@ from ._family import inside
 __all__ = ["put", "remove"]
 
 METHOD = "_request"
+MAX_CLASSES = 64
 
 _patched: tuple[Any, Any] | None = None
 _active = False
@@ -99,9 +100,17 @@ class _MeteredResponse:
         super().__del__(*args)  # type: ignore[misc]
 
 
-@functools.lru_cache(maxsize=64)
-def _metered_class(kind: Any) -> Any:
-    return type(kind.__name__, (_MeteredResponse, kind), {"__module__": kind.__module__})
+_metered: dict[type, type] = {}
+"""The metered subclass of each response class; sessions may bring their own."""
+
+
+def _metered_class(kind: type) -> type:
+    made = _metered.get(kind)
+    if made is None:
+        made = type(kind.__name__, (_MeteredResponse, kind), {"__module__": kind.__module__})
+        if len(_metered) < MAX_CLASSES:
+            _metered[kind] = made
+    return made
 
 
 def put() -> None:
@@ -255,7 +264,7 @@ def _observe(response: Any, exchange: Exchange) -> None:
         reader.__class__ = MeteredReader
         _reading[id(reader)] = exchange
         if reader.is_eof() and not reader._buffer:
-            MeteredReader._finish(reader)
+            reader._finish()  # type: ignore[attr-defined]
         orphans.watch()
     except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
         internal_fault("observe", exc)

@@ -13,18 +13,22 @@ __all__ = ["RETRYABLE", "LogicalCall", "begin", "note_unfinished"]
 RETRYABLE = frozenset({408, 409, 429})
 """And every 5xx: what SDKs send again by themselves."""
 
+MAX_PAUSE_S = 120.0
+"""SDKs wait a minute at most before they try again; an equal request later is another call."""
+
 _unfinished: ContextVar[LogicalCall | None] = ContextVar("aden_unfinished_call", default=None)
 
 
 class LogicalCall:
     """What the attempts of one call share."""
 
-    __slots__ = ("attempt", "body_hash", "decision", "number", "redirected", "target")
+    __slots__ = ("attempt", "body_hash", "decision", "ended_at", "number", "redirected", "target")
 
     target: bytes
     body_hash: int
+    ended_at: float
     redirected: bool
-    """Set, with the two above, when an attempt ends that another may follow."""
+    """Set, with the three above, when an attempt ends that another may follow."""
 
     def __init__(self, number: int, attempt: int) -> None:
         self.number = number
@@ -44,7 +48,7 @@ class LogicalCall:
         return f"{self.number & 0xFFFFFFFFFFFFFFFF:016x}"
 
 
-def begin(wire: WireRequest, bits: Callable[[int], int]) -> LogicalCall:
+def begin(wire: WireRequest, bits: Callable[[int], int], clock: Callable[[], float]) -> LogicalCall:
     """The call that this request belongs to: one that has just failed or was redirected in this context,
     or a new one with an id of random `bits`.
 
@@ -55,7 +59,11 @@ def begin(wire: WireRequest, bits: Callable[[int], int]) -> LogicalCall:
     if call is None:
         return LogicalCall(bits(192), count or 0)
     _unfinished.set(None)
-    same = call.body_hash == hash(wire.body) and (call.redirected or call.target == wire.target)
+    same = (
+        call.body_hash == hash(wire.body)
+        and (call.redirected or call.target == wire.target)
+        and clock() - call.ended_at <= MAX_PAUSE_S
+    )
     if not same or (count == 0 and not call.redirected):
         return LogicalCall(bits(192), count or 0)
     if call.redirected:
@@ -65,8 +73,9 @@ def begin(wire: WireRequest, bits: Callable[[int], int]) -> LogicalCall:
     return call
 
 
-def note_unfinished(call: LogicalCall, wire: WireRequest, *, redirected: bool = False) -> None:
+def note_unfinished(call: LogicalCall, wire: WireRequest, now: float, *, redirected: bool = False) -> None:
     """Remember in this context that `call` may be sent again."""
+    call.ended_at = now
     call.target = wire.target
     call.body_hash = hash(wire.body)
     call.redirected = redirected

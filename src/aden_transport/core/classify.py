@@ -33,6 +33,7 @@ CALL_TAILS = (
     ":streamGenerateContent",
     ":embedContent",
     ":batchEmbedContents",
+    ":predict",
     ":rawPredict",
     ":streamRawPredict",
 )

@@ -136,8 +136,8 @@ def _read_answer(exchange: Exchange, reading: Reading, ending: Ending) -> UsageS
             reading.usage = operation.rate_by(details, reading.usage)
         return "reported" if reading.usage is not None else None
     stream.read()
-    whole = ending == COMPLETE or bool(reading.finish_reasons) or reading.error is not None
-    if not whole:
+    whole = ending == COMPLETE or bool(reading.finish_reasons)
+    if not whole and reading.error is None:
         ended = "stream.truncated" if ending == EOF else "stream.abandoned"
         reading.faults.append(ended)
     if operation.rate_by is not None:
@@ -235,7 +235,8 @@ def _price(record: Concluded, exchange: Exchange, reading: Reading, usage: Norma
     if unit is None:
         return
     if has_rare_units(usage) and (missing := unit.unpriced(usage)):
-        reading.faults += [f"unpriced.{name}" for name in missing]
+        # Images that are billed by their tokens have no price by the piece.
+        reading.faults += [f"unpriced.{n}" for n in missing if n != "images" or not usage.image_output_tokens]
         if not usage.total_tokens:
             return  # all that was used has no price: the cost is unknown, not 0
     record.cost_nano_usd = unit.cost(usage)

@@ -79,7 +79,7 @@ class Exchange:
         self.wire = wire
         self.started_at = settings.wall()
         self.number = settings.bits(64)
-        self.logical = attempts.begin(wire, settings.bits)
+        self.logical = attempts.begin(wire, settings.bits, settings.clock)
         self.attempt = self.logical.attempt
         self.body = body = read_request(wire)
         operation = call.operation
@@ -122,6 +122,8 @@ class Exchange:
             carried = self.body["metadata"]
             if carried.__class__ is dict:
                 found = normalized(carried)
+        elif self.wire.form is not None:
+            found = normalized(form_metadata(self.wire.form)) or None
         if settings.metadata is not None or settings.context_id is not None:
             found = found or {}
             _add_given(found, settings)
@@ -223,7 +225,8 @@ class Exchange:
     def _send(self) -> Step:
         self._move(SENT)
         change = None
-        if self.stream or self.wire.known.ours or self.degraded_from or "metadata" in self.body:
+        wire = self.wire
+        if self.stream or wire.known.ours or self.degraded_from or wire.form or "metadata" in self.body:
             change = self._rewrite()
         self.sent_at = self.settings.clock()
         return SEND if change is None else Send(change)
@@ -233,7 +236,8 @@ class Exchange:
         wire, body = self.wire, self.body
         wants_usage = self.stream and self._wants_usage()
         ours = wire.known.ours
-        if not (wants_usage or ours or self.degraded_from is not None or "metadata" in body):
+        carries = "metadata" in body or (wire.form is not None and bool(form_metadata(wire.form)))
+        if not (wants_usage or ours or carries or self.degraded_from is not None):
             return None
         if wire.signed:
             self._hinder("signed")
@@ -285,10 +289,9 @@ class Exchange:
     def _strip_metadata(self, change: Rewrite) -> None:
         forward = self.settings.forward_metadata
         if self.wire.form is not None:
-            if forward != "always":
-                names = [n for n in self.wire.form if n.startswith("metadata[")]
-                if names:
-                    change.form = {**(change.form or {}), **dict.fromkeys(names)}
+            gone = rewrite.form_fields_to_drop(self.wire.form, forward=forward)
+            if gone:
+                change.form = {**(change.form or {}), **dict.fromkeys(gone)}
             return
         raw = change.body or self.wire.body
         if raw is None or "metadata" not in self.body:
@@ -321,7 +324,7 @@ class Exchange:
         self.hop = hop
         self.reading = reading = Reading()
         if status >= 400 and (status >= 500 or status in attempts.RETRYABLE):
-            attempts.note_unfinished(self.logical, self.wire)
+            attempts.note_unfinished(self.logical, self.wire, self.settings.clock())
         operation = self.call.operation
         content_type = headers.content_type
         encoding = headers.content_encoding
@@ -369,7 +372,7 @@ class Exchange:
     def receive_eof(self) -> None:
         """The body has ended by itself."""
         if self.hop is not None and self.hop():
-            attempts.note_unfinished(self.logical, self.wire, redirected=True)
+            attempts.note_unfinished(self.logical, self.wire, self.settings.clock(), redirected=True)
             self.withdraw()
             return
         self._end(EOF)
@@ -381,7 +384,7 @@ class Exchange:
     def fail(self, exc: BaseException) -> None:
         """An exception ended the attempt: the transport's, a cancellation, or one thrown into the body."""
         if self.state == SENT and not isinstance(exc, (KeyboardInterrupt, SystemExit)):
-            attempts.note_unfinished(self.logical, self.wire)
+            attempts.note_unfinished(self.logical, self.wire, self.settings.clock())
         self._end(FAILED, exc)
 
     def withdraw(self) -> None:
@@ -424,6 +427,11 @@ def _edges_of(raw: bytes) -> Mapping[str, Any]:
     body.receive_data(raw)
     names: Iterable[str] = ("model", "stream", "stream_options", "n", "max_tokens", "metadata")
     return {name: value for name in names if (value := body.member(name)) is not None}
+
+
+def form_metadata(form: Mapping[str, Any]) -> dict[str, Any]:
+    """The `metadata[agent]` fields of a multipart body, as a mapping."""
+    return {name[9:-1]: value for name, value in form.items() if name.startswith("metadata[")}
 
 
 def _add_given(found: dict[str, Any], settings: Settings) -> None:

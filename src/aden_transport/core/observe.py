@@ -81,7 +81,7 @@ class BodyObserver:
         chunks = self._chunks
         raw = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         try:
-            body = loads(raw)
+            body: Any = loads(raw)
         except ValueError:
             body = self._what_there_is(raw, reading)
         if body.__class__ is list and body and isinstance(body[0], dict):
@@ -341,7 +341,9 @@ class StreamObserver:
         if self._decoder is not None:
             for piece in self._decoder.receive_eof():
                 self.append(piece)
-            self._reading.faults += self._decoder.faults
+            # A stream ends with its last event, before the end of its encoding has come.
+            over = {"encoding.truncated"} if self._ending else set()
+            self._reading.faults += [fault for fault in self._decoder.faults if fault not in over]
 
     def _looks_otherwise(self, tail: bytes) -> bool:
         """JSON under a stream's content type: an error, or a server that does not stream."""

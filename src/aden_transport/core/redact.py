@@ -37,14 +37,8 @@ def redacted(message: str, headers: Mapping[bytes, bytes], target: bytes, *, lim
                 message = message.replace(secret.decode("latin-1"), "[redacted]")
     query = target.partition(b"?")[2].decode("ascii", "replace")
     for pair in query.split("&"):
-        name, _, value = pair.partition("=")
-        if len(value) >= MIN_SECRET and name.lower() in (
-            "key",
-            "api_key",
-            "api-key",
-            "token",
-            "access_token",
-        ):
-            message = message.replace(value, "[redacted]")
+        key, _, given = pair.partition("=")
+        if len(given) >= MIN_SECRET and key.lower() in SECRET_PARAMETERS:
+            message = message.replace(given, "[redacted]")
     message = _SHAPES.sub("[redacted]", message[: limit * 4])
     return _CONTROL.sub(" ", message)[:limit]

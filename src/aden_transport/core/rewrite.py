@@ -18,6 +18,7 @@ from .wire import WireRequest
 __all__ = [
     "OUR_METADATA",
     "asks_for_usage",
+    "form_fields_to_drop",
     "may_ask_for_usage",
     "our_headers",
     "with_model",
@@ -98,6 +99,17 @@ def without_our_metadata(raw: bytes, call: Call, body: Mapping[str, Any], *, for
     if kept:
         return _edited(raw, lambda whole: whole.update(metadata=kept))
     return _edited(raw, lambda whole: whole.pop("metadata", None))
+
+
+def form_fields_to_drop(form: Mapping[str, Any], *, forward: str) -> list[str]:
+    """The `metadata[...]` fields of a multipart body that do not leave."""
+    if forward == "always":
+        return []
+    return [
+        name
+        for name in form
+        if name.startswith("metadata[") and (forward == "never" or name[9:-1] in OUR_METADATA)
+    ]
 
 
 def _kept_metadata(

@@ -30,7 +30,7 @@ def message_usage(usage: Mapping[str, Any], reading: Reading) -> NormalizedUsage
     if written and isinstance(creation, Mapping):
         hour = count(creation.get("ephemeral_1h_input_tokens"), reading)
         out.cache_write_1h_tokens = min(hour, written)
-    details = usage.get("output_tokens_details")
+    details: Any = usage.get("output_tokens_details")
     if isinstance(details, Mapping):
         out.reasoning_tokens = count(details.get("thinking_tokens"), reading)
     server_tools = usage.get("server_tool_use")
@@ -43,7 +43,7 @@ def message_usage(usage: Mapping[str, Any], reading: Reading) -> NormalizedUsage
 def _head(message: Mapping[str, Any], reading: Reading) -> None:
     reading.response_id = text(message.get("id")) or reading.response_id
     reading.response_model = text(message.get("model")) or reading.response_model
-    usage = message.get("usage")
+    usage: Any = message.get("usage")
     if usage.__class__ is dict:
         reading.usage = message_usage(usage, reading)
         reading.service_tier = text(usage.get("service_tier"), 64) or reading.service_tier
@@ -75,15 +75,15 @@ def read_message_event(name: str, event: Mapping[str, Any], reading: Reading) ->
     if kind == "content_block_delta":
         _read_delta(event, reading)
     elif kind == "message_start":
-        message = event.get("message")
+        message: Any = event.get("message")
         if isinstance(message, Mapping):
             _head(message, reading)
     elif kind == "message_delta":
-        delta = event.get("delta")
+        delta: Any = event.get("delta")
         reason = delta.get("stop_reason") if isinstance(delta, Mapping) else None
         if isinstance(reason, str):
             reading.finish_reasons[0] = reason[:64]
-        usage = event.get("usage")
+        usage: Any = event.get("usage")
         if isinstance(usage, Mapping):
             reading.usage = _merged(reading.usage, usage, reading)
     elif kind == "content_block_start":
@@ -95,15 +95,17 @@ def read_message_event(name: str, event: Mapping[str, Any], reading: Reading) ->
 
 
 def _read_delta(event: Mapping[str, Any], reading: Reading) -> None:
-    delta = event.get("delta")
+    delta: Any = event.get("delta")
     if not isinstance(delta, Mapping):
         return
     for member in ("text", "thinking", "partial_json"):
         piece = delta.get(member)
         if isinstance(piece, str):
             reading.text_bytes += len(piece.encode("utf-8", "replace"))
-    if delta.get("type") == "input_json_delta":
-        reading.tool(event.get("index"), id=None, name=None, arguments=delta.get("partial_json"))
+    index = event.get("index")
+    # The arguments of the vendor's own tools (`server_tool_use`) stream in the same way.
+    if delta.get("type") == "input_json_delta" and isinstance(index, int) and index in (reading.tools or ()):
+        reading.tool(index, id=None, name=None, arguments=delta.get("partial_json"))
 
 
 def _merged(known: NormalizedUsage | None, usage: Mapping[str, Any], reading: Reading) -> NormalizedUsage:

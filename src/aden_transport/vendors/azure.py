@@ -1,4 +1,4 @@
-"""Azure OpenAI: OpenAI's wire format; the deployment stands in the path.
+"""Azure OpenAI: OpenAI's wire format; the deployment stands in the path. Claude beside it, in Anthropic's.
 
 https://learn.microsoft.com/azure/ai-services/openai/reference
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 
 from . import openai
+from .anthropic import ANTHROPIC
 from .base import Route, Vendor, route
 from .limits import openai_limits
 
@@ -25,7 +26,10 @@ _DEPLOYED = tuple(_in_deployment(r) for r in openai.ROUTES if "/responses" not i
 AZURE = Vendor(
     id="azure",
     otel="azure.ai.openai",
-    routes=(*_DEPLOYED, *(dataclasses.replace(r, strong=False) for r in openai.ROUTES)),
+    routes=(
+        *_DEPLOYED,
+        *(dataclasses.replace(r, strong=False) for r in (*openai.ROUTES, *ANTHROPIC.routes)),
+    ),
     host_suffixes=(".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com"),
     user_agents=(b"AzureOpenAI/", b"AsyncAzureOpenAI/"),
     price_provider="azure",

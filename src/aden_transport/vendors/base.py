@@ -63,7 +63,10 @@ class Reading:
         if self.tools is None:
             self.tools = {}
         size = len(arguments.encode("utf-8", "replace")) if isinstance(arguments, str) else 0
-        known = self.tools.get(key)
+        try:
+            known = self.tools.get(key)
+        except TypeError:  # an index that is a list or an object
+            return
         if known is None:
             if len(self.tools) >= 1024:
                 return
@@ -120,9 +123,9 @@ class StreamShape:
     framing: Literal["sse", "ndjson", "json_array"] = "sse"
     terminals: tuple[bytes, ...] = ()
     """Raw bytes that stand in the last event and cannot stand inside a JSON string."""
-    quiet: tuple[int, int] = (-1, 10)
+    quiet: tuple[int, int] = (-1, 255)
     """A place counted from a piece's end, and the byte that stands there unless the piece ends the last
-    event: the one thing that is looked at in every piece. By default a newline ends it."""
+    event: the one thing that is looked at in every piece. By default a byte that UTF-8 does not have."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,8 @@ from ..events import NormalizedUsage
 from .anthropic import MESSAGES_STREAM, read_message
 from .base import Operation, Reading, StreamShape, Vendor, count, route, text
 from .limits import retry_after
-from .openai_shapes import read_error
+from .openai import CHAT, EMBEDDINGS
+from .openai_shapes import read_chat, read_chat_event, read_error
 
 __all__ = ["GEMINI", "VERTEX"]
 
@@ -33,7 +35,7 @@ def generate_usage(usage: Mapping[str, Any], reading: Reading) -> NormalizedUsag
         count(get("cachedContentTokenCount"), reading),
     )
     for (member, modality), field in MODALITY_FIELDS.items():
-        details = get(member)
+        details: Any = get(member)
         for detail in details if isinstance(details, list) else ():
             if isinstance(detail, Mapping) and detail.get("modality") == modality:
                 setattr(out, field, count(detail.get("tokenCount"), reading))
@@ -53,10 +55,13 @@ def read_generate(body: Mapping[str, Any], reading: Reading) -> None:
     for position, candidate in enumerate(candidates if isinstance(candidates, list) else ()):
         if isinstance(candidate, Mapping):
             _candidate(candidate, position, reading)
-    usage = body.get("usageMetadata")
+    usage: Any = body.get("usageMetadata")
     if isinstance(usage, Mapping):
         reading.usage = generate_usage(usage, reading) or reading.usage
-        reading.detail("traffic_type", text(usage.get("trafficType"), 64))
+        traffic = text(usage.get("trafficType"), 64)
+        reading.detail("traffic_type", traffic)
+        tier = text(usage.get("serviceTier"), 64) or TRAFFIC_TIERS.get(traffic or "")
+        reading.service_tier = tier or reading.service_tier
     feedback = body.get("promptFeedback")
     if isinstance(feedback, Mapping) and isinstance(feedback.get("blockReason"), str):
         reading.finish_reasons.setdefault(0, feedback["blockReason"][:64])
@@ -65,11 +70,20 @@ def read_generate(body: Mapping[str, Any], reading: Reading) -> None:
         read_error(body, reading)
 
 
+FINISH_REASONS = {1: "STOP", 2: "MAX_TOKENS", 3: "SAFETY", 4: "RECITATION", 5: "OTHER"}
+"""The numbers that mean the same on the Gemini API and Vertex AI."""
+TRAFFIC_TIERS = {"ON_DEMAND_FLEX": "flex", "ON_DEMAND_PRIORITY": "priority"}
+"""Vertex AI's names of the tiers with a price of their own."""
+
+
 def _candidate(candidate: Mapping[str, Any], position: int, reading: Reading) -> None:
     index = candidate.get("index", position)
     index = index if isinstance(index, int) else position
-    if isinstance(candidate.get("finishReason"), str):
-        reading.finish_reasons[index] = candidate["finishReason"][:64]
+    reason = candidate.get("finishReason")
+    if isinstance(reason, str):
+        reading.finish_reasons[index] = reason[:64]
+    elif isinstance(reason, int) and reason:  # some answers have enums as numbers
+        reading.finish_reasons[index] = FINISH_REASONS.get(reason) or str(reason)[:64]
     content = candidate.get("content")
     parts = content.get("parts") if isinstance(content, Mapping) else None
     for part in parts if isinstance(parts, list) else ():
@@ -94,7 +108,7 @@ def _function_call(call: Mapping[str, Any], reading: Reading) -> None:
 
 
 def read_embed(body: Mapping[str, Any], reading: Reading) -> None:
-    usage = body.get("usageMetadata")
+    usage: Any = body.get("usageMetadata")
     if isinstance(usage, Mapping):
         reading.usage = NormalizedUsage(count(usage.get("promptTokenCount"), reading))
     metadata = body.get("metadata")
@@ -132,6 +146,7 @@ CAP = ("generationConfig.maxOutputTokens", "generation_config.max_output_tokens"
 GENERATE = Operation("generate_content", read_generate, output_cap=CAP)
 STREAM_SSE = StreamShape(
     lambda _name, event, reading: read_generate(event, reading),
+    quiet=(-1, 10),  # nothing marks the last event
 )
 STREAM_GENERATE = Operation(
     "generate_content", read_generate, STREAM_SSE, always_streams=True, output_cap=CAP
@@ -144,6 +159,34 @@ STREAM_RAW_PREDICT = Operation(
 )
 NO_USE = Operation("none", metered=False)
 
+
+def _with_thinking(body: Mapping[str, Any], reading: Reading) -> None:
+    """The OpenAI-compatible endpoint names thinking nowhere but in `total_tokens`."""
+    sent, usage = body.get("usage"), reading.usage
+    if not isinstance(sent, Mapping) or usage is None:
+        return
+    missing = count(sent.get("total_tokens"), reading) - usage.total_tokens
+    if missing > 0:
+        usage.output_tokens += missing
+        usage.reasoning_tokens += missing
+
+
+def read_compatible_chat(body: Mapping[str, Any], reading: Reading) -> None:
+    read_chat(body, reading)
+    _with_thinking(body, reading)
+
+
+def read_compatible_event(name: str, event: Mapping[str, Any], reading: Reading) -> None:
+    read_chat_event(name, event, reading)
+    _with_thinking(event, reading)
+
+
+assert CHAT.stream is not None
+COMPATIBLE_CHAT = dataclasses.replace(
+    CHAT,
+    read_body=read_compatible_chat,
+    stream=dataclasses.replace(CHAT.stream, read_event=read_compatible_event),
+)
 MODEL = r"/(?:models|tunedModels|endpoints)/(?P<model>[^/:]+)"
 ROUTES = (
     route("POST", MODEL + r":generateContent", GENERATE, strong=True),
@@ -151,6 +194,8 @@ ROUTES = (
     route("POST", MODEL + r":(?:embedContent|batchEmbedContents)", EMBED, strong=True),
     route("POST", MODEL + r":predict", PREDICT),
     route("POST", MODEL + r":(?:countTokens|computeTokens)", NO_USE),
+    route("POST", r"/(?:openai|endpoints/openapi)/chat/completions", COMPATIBLE_CHAT),
+    route("POST", r"/(?:openai|endpoints/openapi)/embeddings", EMBEDDINGS),
 )
 
 
@@ -180,6 +225,7 @@ VERTEX = Vendor(
     otel="gcp.vertex_ai",
     routes=(
         *ROUTES,
+        route("POST", r"/publishers/anthropic/models/count-tokens[^/:]*:rawPredict", NO_USE, strong=True),
         route("POST", MODEL + r":rawPredict", RAW_PREDICT, strong=True),
         route("POST", MODEL + r":streamRawPredict", STREAM_RAW_PREDICT, strong=True),
     ),

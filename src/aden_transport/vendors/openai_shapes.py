@@ -35,7 +35,7 @@ def chat_usage(usage: Mapping[str, Any], reading: Reading) -> NormalizedUsage:
     """`prompt_tokens` and `completion_tokens` already include their details."""
     get = usage.get
     out = NormalizedUsage(count(get("prompt_tokens"), reading), count(get("completion_tokens"), reading))
-    details = get("prompt_tokens_details")
+    details: Any = get("prompt_tokens_details")
     if details.__class__ is dict and any(details.values()):
         _take_details(PROMPT_DETAILS, details, out, reading)
     details = get("completion_tokens_details")
@@ -54,6 +54,7 @@ def _take_details(
 
 PROMPT_DETAILS = (
     ("cached_tokens", "cached_tokens"),
+    ("cache_write_tokens", "cache_write_tokens"),
     ("audio_tokens", "audio_input_tokens"),
     ("image_tokens", "image_input_tokens"),
 )
@@ -70,9 +71,10 @@ def item_usage(usage: Mapping[str, Any], reading: Reading) -> NormalizedUsage:
     out = NormalizedUsage(
         count(usage.get("input_tokens"), reading), count(usage.get("output_tokens"), reading)
     )
-    details = usage.get("input_tokens_details") or usage.get("input_token_details")
+    details: Any = usage.get("input_tokens_details") or usage.get("input_token_details")
     if details.__class__ is dict:
         out.cached_tokens = count(details.get("cached_tokens"), reading)
+        out.cache_write_tokens = count(details.get("cache_write_tokens"), reading)
         out.audio_input_tokens = count(details.get("audio_tokens"), reading)
         out.image_input_tokens = count(details.get("image_tokens"), reading)
     details = usage.get("output_tokens_details") or usage.get("output_token_details")
@@ -85,7 +87,7 @@ def item_usage(usage: Mapping[str, Any], reading: Reading) -> NormalizedUsage:
 
 def _head(body: Mapping[str, Any], reading: Reading) -> None:
     get = body.get
-    value = get("id")
+    value: Any = get("id")
     if value.__class__ is str and value:
         reading.response_id = value[:256]
     value = get("model")
@@ -113,13 +115,13 @@ def read_error(body: Mapping[str, Any], reading: Reading) -> None:
     elif isinstance(error, str) and error:
         reading.error = error[:1000]
     else:
-        message = body.get("message") or body.get("detail")
+        message: Any = body.get("message") or body.get("detail")
         reading.error = text(message, 1000) or reading.error
 
 
 def read_chat(body: Mapping[str, Any], reading: Reading) -> None:
     _head(body, reading)
-    choices = body.get("choices")
+    choices: Any = body.get("choices")
     if choices.__class__ is list:
         for position, choice in enumerate(choices):
             if choice.__class__ is not dict:
@@ -127,14 +129,20 @@ def read_chat(body: Mapping[str, Any], reading: Reading) -> None:
             reason = choice.get("finish_reason")
             if reason.__class__ is str:
                 reading.finish_reasons[position] = reason[:64]
-            message = choice.get("message")
+            message: Any = choice.get("message")
             if message.__class__ is dict:
-                calls = message.get("tool_calls")
+                calls: Any = message.get("tool_calls") or _legacy_call(message)
                 if calls:
                     _message_tools(calls, position, reading)
-    usage = body.get("usage")
+    usage: Any = body.get("usage")
     if usage.__class__ is dict:
         reading.usage = chat_usage(usage, reading)
+
+
+def _legacy_call(message: Mapping[str, Any]) -> Any:
+    """`function_call`, which was before `tool_calls`: one at most, without an id."""
+    call = message.get("function_call")
+    return None if call is None else [{"function": call}]
 
 
 def _message_tools(calls: Any, choice: int, reading: Reading) -> None:
@@ -154,12 +162,12 @@ def _note_tool(call: Mapping[str, Any], key: Any, reading: Reading) -> None:
 
 def read_chat_event(_name: str, chunk: Mapping[str, Any], reading: Reading) -> None:
     _head(chunk, reading)
-    choices = chunk.get("choices")
+    choices: Any = chunk.get("choices")
     if choices.__class__ is list:
         for position, choice in enumerate(choices):
             if choice.__class__ is dict:
                 _read_chat_choice(choice, position, reading)
-    usage = chunk.get("usage")
+    usage: Any = chunk.get("usage")
     if usage.__class__ is dict:
         reading.usage = chat_usage(usage, reading)
     if "error" in chunk:
@@ -169,15 +177,15 @@ def read_chat_event(_name: str, chunk: Mapping[str, Any], reading: Reading) -> N
 def _read_chat_choice(choice: Mapping[str, Any], position: int, reading: Reading) -> None:
     index = choice.get("index", position)
     index = index if isinstance(index, int) else position
-    reason = choice.get("finish_reason")
+    reason: Any = choice.get("finish_reason")
     if reason.__class__ is str:
         reading.finish_reasons[index] = reason[:64]
-    delta = choice.get("delta")
+    delta: Any = choice.get("delta")
     if delta.__class__ is not dict:
         return
     for member in ("content", "reasoning_content", "reasoning", "refusal"):
         reading.text_bytes += _size(delta.get(member))
-    calls = delta.get("tool_calls")
+    calls: Any = delta.get("tool_calls") or _legacy_call(delta)
     if calls:
         for place, call in enumerate(calls if isinstance(calls, list) else ()):
             if isinstance(call, Mapping):
@@ -192,7 +200,7 @@ def read_completion(body: Mapping[str, Any], reading: Reading) -> None:
 
 def read_completion_event(_name: str, chunk: Mapping[str, Any], reading: Reading) -> None:
     _head(chunk, reading)
-    choices = chunk.get("choices")
+    choices: Any = chunk.get("choices")
     for position, choice in enumerate(choices if isinstance(choices, list) else ()):
         if isinstance(choice, Mapping):
             index = choice.get("index", position)
@@ -201,7 +209,7 @@ def read_completion_event(_name: str, chunk: Mapping[str, Any], reading: Reading
                     "finish_reason"
                 ][:64]
             reading.text_bytes += _size(choice.get("text"))
-    usage = chunk.get("usage")
+    usage: Any = chunk.get("usage")
     if isinstance(usage, Mapping):
         reading.usage = chat_usage(usage, reading)
     if "error" in chunk:
@@ -217,16 +225,16 @@ def read_response(body: Mapping[str, Any], reading: Reading) -> None:
     status = text(body.get("status"), 64)
     reading.status = status
     if status in ("completed", "failed", "cancelled", "incomplete"):
-        details = body.get("incomplete_details")
+        details: Any = body.get("incomplete_details")
         reason = text(details.get("reason"), 64) if isinstance(details, Mapping) else None
         reading.finish_reasons[0] = reason or status
         reading.incomplete = status == "incomplete"
-    output = body.get("output")
+    output: Any = body.get("output")
     if output.__class__ is list:
         for position, item in enumerate(output):
             if item.__class__ is dict:
                 _response_item(item, position, reading)
-    usage = body.get("usage")
+    usage: Any = body.get("usage")
     if usage.__class__ is dict and status not in DEFERRED:
         reading.usage = item_usage(usage, reading)
     if isinstance(body.get("error"), Mapping):
@@ -252,7 +260,7 @@ def _response_item(item: Mapping[str, Any], position: int, reading: Reading) -> 
 def read_response_event(name: str, event: Mapping[str, Any], reading: Reading) -> None:
     """Events that carry the whole response replace what was read; deltas add text."""
     kind = event.get("type") or name
-    response = event.get("response")
+    response: Any = event.get("response")
     if response.__class__ is dict:
         reading.tools = None
         reading.details = None
@@ -269,12 +277,12 @@ def read_response_event(name: str, event: Mapping[str, Any], reading: Reading) -
 
 def read_embeddings(body: Mapping[str, Any], reading: Reading) -> None:
     _head(body, reading)
-    usage = body.get("usage")
+    usage: Any = body.get("usage")
     if usage.__class__ is dict:
         # `total_tokens` repeats `prompt_tokens`; some vendors send only the total.
         tokens = usage.get("prompt_tokens", usage.get("total_tokens"))
         reading.usage = NormalizedUsage(count(tokens, reading))
-    data = body.get("data")
+    data: Any = body.get("data")
     if data.__class__ is list:
         reading.detail("embeddings", len(data))
 
@@ -282,9 +290,9 @@ def read_embeddings(body: Mapping[str, Any], reading: Reading) -> None:
 def read_images(body: Mapping[str, Any], reading: Reading) -> None:
     for key in ("size", "quality", "output_format", "background"):
         reading.detail(key, text(body.get(key), 32))
-    data = body.get("data")
+    data: Any = body.get("data")
     images = len(data) if isinstance(data, list) else 0
-    usage = body.get("usage")
+    usage: Any = body.get("usage")
     if isinstance(usage, Mapping):
         reading.usage = item_usage(usage, reading)
         if not reading.usage.image_output_tokens:
@@ -307,7 +315,7 @@ def read_image_event(name: str, event: Mapping[str, Any], reading: Reading) -> N
 
 def read_transcription(body: Mapping[str, Any], reading: Reading) -> None:
     """`usage` is a union: tokens, or the duration in seconds (whisper)."""
-    usage = body.get("usage")
+    usage: Any = body.get("usage")
     if isinstance(usage, Mapping):
         if usage.get("type") == "duration" or ("seconds" in usage and "input_tokens" not in usage):
             reading.usage = NormalizedUsage(audio_seconds=seconds(usage.get("seconds"), reading))
