@@ -98,4 +98,8 @@ class H2Server:
         if kind == "goaway":
             connection.close_connection(ErrorCodes.ENHANCE_YOUR_CALM, last_stream_id=0)
             client.sendall(connection.data_to_send())
+        # Closing with something unread would be a reset, which may overtake what was sent.
+        client.shutdown(socket.SHUT_WR)
+        while client.recv(65536):
+            pass
         return False

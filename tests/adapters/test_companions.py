@@ -82,10 +82,11 @@ def test_pytest_httpx(memory: Any, httpx_mock: Any) -> None:
 
 
 def test_pytest_httpx2(memory: Any, httpx2_mock: Any) -> None:
-    httpx2_mock.add_response(json=ANSWER)
-    httpx2_mock.add_response(content=SSE, headers={"content-type": "text/event-stream"})
+    route = httpx2_mock.post(OPENAI)
     with httpx2.Client() as client:
+        route.respond(200, json=ANSWER)
         assert client.post(OPENAI, json=BODY).json() == ANSWER
+        route.respond(200, content=SSE, headers={"content-type": "text/event-stream"})
         assert client.post(OPENAI, json=STREAM).content == SSE
     assert [status for status, _, _ in counted(memory)] == [200, 200]
     assert [event.finish_reasons for event in memory.events] == [(), ("stop",)]
