@@ -11,7 +11,7 @@ import faulthandler
 import gc
 import ssl
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Literal, TypeVar
@@ -21,10 +21,11 @@ import httpx2
 import trio
 
 from aden_transport import MeterOptions, create_memory_emitter, flush, instrument, uninstrument
-from aden_transport.adapters import httpx as bound_httpx, httpx2 as bound_httpx2
+from aden_transport.adapters import httpx as bound_httpx
+from aden_transport.adapters import httpx2 as bound_httpx2
 from aden_transport.emitters.memory import MemoryEmitter
 from aden_transport.events import MetricEvent
-from aden_transport.meter import Meter, meters, state
+from aden_transport.meter import meters
 
 __all__ = [
     "BODY",
@@ -37,8 +38,10 @@ __all__ = [
     "Metering",
     "Variant",
     "Way",
+    "collect",
+    "consume",
+    "in_thread",
     "open_exchanges",
-    "posted",
     "run",
 ]
 
@@ -189,7 +192,6 @@ class Metering:
         self.variant = variant
         self.emitter: MemoryEmitter = create_memory_emitter()
         self.changes: dict[str, Any] = {}
-        self._meters: list[Meter] = []
 
     @property
     def events(self) -> list[MetricEvent]:
@@ -198,7 +200,8 @@ class Metering:
         return self.emitter.events
 
     def options(self, **changes: Any) -> MeterOptions:
-        return MeterOptions(**({"emit_metric": self.emitter} | self.changes | changes))
+        given: dict[str, Any] = {"emit_metric": self.emitter}
+        return MeterOptions(**(given | self.changes | changes))
 
     def start(self, **changes: Any) -> None:
         """Meter from here on, where it is not done by hand."""
@@ -224,11 +227,6 @@ class Metering:
 def open_exchanges() -> int:
     """Calls that any meter takes for unfinished."""
     return sum(len(meter.settings.open) for meter in meters.each())
-
-
-def posted(variant: Variant, url: str) -> Any:
-    """A request of `variant`, made by hand."""
-    return variant.module.Request("POST", url, json=dict(BODY))
 
 
 async def consume(pieces: Any) -> list[bytes]:
@@ -261,11 +259,3 @@ def in_thread(work: Callable[[], T], timeout: float = 60.0) -> T:
     if failures:
         raise failures[0]
     return results[0]
-
-
-def nothing_in_force() -> bool:
-    return state.everything is None and not state.vendors
-
-
-async def wait_for(awaitable: Awaitable[T]) -> T:
-    return await awaitable

@@ -56,7 +56,9 @@ STREAM_CASES: Mapping[str, tuple[Reply, str]] = {
 
 
 @pytest.mark.parametrize("case", JSON_CASES)
-def test_a_bad_body_is_named_in_the_event(metering: Metering, provider: FakeProvider, url: str, case: str) -> None:
+def test_a_bad_body_is_named_in_the_event(
+    metering: Metering, provider: FakeProvider, url: str, case: str
+) -> None:
     metering.start()
     reply, fault = JSON_CASES[case]
     provider.script(reply)
@@ -68,7 +70,9 @@ def test_a_bad_body_is_named_in_the_event(metering: Metering, provider: FakeProv
 
 
 @pytest.mark.parametrize("case", STREAM_CASES)
-def test_a_bad_stream_is_named_in_the_event(metering: Metering, provider: FakeProvider, url: str, case: str) -> None:
+def test_a_bad_stream_is_named_in_the_event(
+    metering: Metering, provider: FakeProvider, url: str, case: str
+) -> None:
     metering.start()
     reply, fault = STREAM_CASES[case]
     provider.script(reply)
@@ -128,7 +132,9 @@ REQUESTS: Mapping[str, bytes] = {
 
 
 @pytest.mark.parametrize("case", REQUESTS)
-def test_bad_requests_leave_as_they_are(metering: Metering, provider: FakeProvider, url: str, case: str) -> None:
+def test_bad_requests_leave_as_they_are(
+    metering: Metering, provider: FakeProvider, url: str, case: str
+) -> None:
     metering.start()
     provider.script(Reply(raw=b'{"usage":{"prompt_tokens":1,"completion_tokens":1}}'))
 
@@ -218,7 +224,7 @@ def test_an_emitter_that_blocks_holds_up_no_call(variant: Variant, provider: Fak
     assert len(emitted) == 6
 
 
-@pytest.mark.parametrize("where", ["feed", "receive_response", "__init__"])
+@pytest.mark.parametrize("where", ["look", "receive_response", "__init__"])
 def test_a_fault_of_ours_is_counted_and_the_call_goes_on(
     variant: Variant,
     provider: FakeProvider,
@@ -229,29 +235,25 @@ def test_a_fault_of_ours_is_counted_and_the_call_goes_on(
 ) -> None:
     """Whatever breaks in the core, the bytes pass."""
     from aden_transport.core.exchange import Exchange
-    from aden_transport.core.observe import BodyObserver, StreamObserver
+    from aden_transport.core.observe import StreamObserver
 
     def broken(*_: Any, **__: Any) -> None:
         raise Broken("core")
 
     provider.script(Reply(events=3))
-    metering = with_own_metering(variant)
     expected = raw_of(Metering(variant.bare), url, STREAM)
-    if where == "feed":
-        monkeypatch.setattr(StreamObserver, "_collect", broken)
-        monkeypatch.setattr(BodyObserver, "receive_data", broken)
-    else:
-        monkeypatch.setattr(Exchange, where, broken)
+    metering = with_own_metering(variant)
+    monkeypatch.setattr(StreamObserver if where == "look" else Exchange, where, broken)
     with caplog.at_level(logging.WARNING, "aden"):
         found = [raw_of(metering, url, STREAM) for _ in range(2)]
     metering.stop()
     # The id is the request's number.
     assert [len(body) for body in found] == [len(expected)] * 2
-    part = {"feed": "observe", "receive_response": "observe", "__init__": "open"}[where]
+    part = {"look": "observe", "receive_response": "observe", "__init__": "open"}[where]
     assert _guard.fault_counts() == {f"{part}:Broken": 2}
     assert len(caplog.records) == 1
     assert open_exchanges() == 0
-    if where == "feed":
+    if where == "look":
         assert [event.faults[0] for event in metering.events] == ["observe.failed"] * 2
 
 

@@ -1,4 +1,4 @@
-"""A call cancelled at each point where it waits: one event, and no connection lost that the bare client keeps.
+"""A call cancelled wherever it waits: one event, and no connection lost that the bare client keeps.
 
 The pool is the library's own; the network below it is in memory and waits exactly once per operation,
 so that the points are the same in every run.
@@ -152,8 +152,9 @@ async def asyncio_cancelled(work: Any, at: frozenset[int]) -> int:
 
 
 async def trio_cancelled(work: Any, at: frozenset[int]) -> int:
-    with trio.CancelScope() as scope:
-        counted = Counted(work, scope.cancel, at)
+    scope = trio.CancelScope()
+    counted = Counted(work, scope.cancel, at)
+    with scope:
         await counted
     return counted.points
 

@@ -114,7 +114,13 @@ def attributes() -> dict[tuple[str, str, str], Any]:
         (library, kind, name): getattr(module, kind).__dict__.get(name)
         for library, module in LIBRARIES.items()
         for kind in ("Client", "AsyncClient", "HTTPTransport", "AsyncHTTPTransport")
-        for name in ("send", "_send_single_request", "_transport_for_url", "handle_request", "handle_async_request")
+        for name in (
+            "send",
+            "_send_single_request",
+            "_transport_for_url",
+            "handle_request",
+            "handle_async_request",
+        )
     }
 
 
@@ -138,7 +144,8 @@ class Telemetry:
 ORDERS = [
     order
     for order in itertools.permutations(["ours in", "ours out", "theirs in", "theirs out"])
-    if order.index("ours in") < order.index("ours out") and order.index("theirs in") < order.index("theirs out")
+    if order.index("ours in") < order.index("ours out")
+    and order.index("theirs in") < order.index("theirs out")
 ]
 
 

@@ -220,7 +220,8 @@ for name in sys.argv[2:]:
         assert client.post(sys.argv[1], json=body).status_code == 200
 events = len(memory.events)
 uninstrument()
-names = [module.Client.__dict__["_send_single_request"].__module__ for module in map(sys.modules.get, sys.argv[2:])]
+modules = map(sys.modules.get, sys.argv[2:])
+names = [module.Client.__dict__["_send_single_request"].__module__ for module in modules]
 print(json.dumps([early, loaders, events, names]))
 """
 

@@ -70,7 +70,9 @@ def test_a_hop_that_leads_nowhere_gives_one_event(
     assert len(statuses(metering, url, client=True, call=None)) == 1
 
 
-def test_too_many_hops_give_one_event(variant: Variant, metering: Metering, provider: FakeProvider, url: str) -> None:
+def test_too_many_hops_give_one_event(
+    variant: Variant, metering: Metering, provider: FakeProvider, url: str
+) -> None:
     metering.start()
     provider.script(moved(308))
     assert len(statuses(metering, url, client=True, call=None)) == 1

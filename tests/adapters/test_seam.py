@@ -100,7 +100,9 @@ def with_application(variant: Variant, provider: FakeProvider) -> Any:
         await send({"type": "http.response.body", "body": body})
 
     module = variant.module
-    return variant.client(transport=module.WSGITransport(wsgi) if variant.is_sync else module.ASGITransport(asgi))
+    return variant.client(
+        transport=module.WSGITransport(wsgi) if variant.is_sync else module.ASGITransport(asgi)
+    )
 
 
 def with_inner_client(variant: Variant, provider: FakeProvider) -> Any:
@@ -270,7 +272,9 @@ def test_a_hook_is_asked_once_however_many_layers_see_the_call(
     assert len(metering.events) == 1
 
 
-def test_each_request_of_an_auth_flow_is_an_event(variant: Variant, metering: Metering, provider: FakeProvider) -> None:
+def test_each_request_of_an_auth_flow_is_an_event(
+    variant: Variant, metering: Metering, provider: FakeProvider
+) -> None:
     """Two requests go over the wire, and two may be billed."""
     metering.start()
     provider.push(Reply(status=401))

@@ -128,7 +128,7 @@ class Bench:
         status: int = 200,
         answer: AnswerHeaders | None = None,
     ) -> MetricEvent:
-        """The event of a call whose whole answer came: JSON for a value, bytes in one piece, pieces of a list."""
+        """The event of a call whose whole answer came: a value as JSON, bytes in one piece or in a list."""
         exchange = self.receiving(request, status, answer)
         for piece in (data,) if isinstance(data, bytes) else pieces_of(data):
             exchange.feed(piece)

@@ -37,7 +37,7 @@ class Screen:
 
     def paragraph(self, text: str, style: str = "") -> None:
         """Print text, wrapped at words."""
-        self.show(*(Line(line, style) for line in textwrap.wrap(text, self.width)))
+        self.show(*(Line(line, style) for line in _wrap(text, self.width)))
 
 
 def _wants_colour() -> bool:
@@ -69,8 +69,20 @@ def flow(parts: Iterable[str], width: int, *, indent: str = "  ", gap: str = "  
         if lines and len(lines[-1]) + len(gap) + len(part) <= width:
             lines[-1] += gap + part
         else:
-            lines += textwrap.wrap(part, width, initial_indent=indent, subsequent_indent=indent * 2)
+            lines += _wrap(part, width, indent, indent * 2)
     return lines
+
+
+def _wrap(text: str, width: int, first: str = "", later: str = "") -> list[str]:
+    return textwrap.wrap(
+        text,
+        width,
+        initial_indent=first,
+        subsequent_indent=later,
+        # What can be copied (names, commands) stays in one piece.
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 class Column(NamedTuple):

@@ -38,6 +38,12 @@ def decision_from_hook(result: Any) -> Decision:
         case "throttle":
             return Decision("throttle", reason, "hook", delay_s=delay)
         case "degrade":
+            if not isinstance(result.to_model, str) or not result.to_model:
+                raise TypeError(f"before_request asked to degrade to {result.to_model!r}; name a model.")
             return Decision("degrade", reason, "hook", to_model=result.to_model, delay_s=delay)
         case "alert":
             return Decision("alert", reason, "hook", delay_s=delay, level=result.level)
+        case unknown:
+            raise TypeError(
+                f"before_request asked for {unknown!r}; use one of BeforeRequestResult's methods."
+            )

@@ -27,6 +27,7 @@ from .conclude import CLOSED, COMPLETE, EOF, FAILED, REFUSED, Ending, conclude, 
 from .decide import decision_from_hook
 from .header_figures import AnswerHeaders
 from .observe import BodyObserver, StreamObserver, ignore
+from .rewrite import MAX_PARSED_REQUEST
 from .settings import Settings
 from .steps import SEND, Ask, Refuse, Send, Step, Wait
 from .usage_event import UsageEventFilter
@@ -46,7 +47,6 @@ TRANSITIONS: Mapping[str, frozenset[str]] = {
 }
 """Every way out of every state. A call ends once, from wherever it is."""
 
-MAX_PARSED_REQUEST = 4 * 1024 * 1024
 EMPTY: Mapping[str, Any] = {}
 NO_REQUEST = WireRequest("", "", b"", ())
 NO_HEADERS = AnswerHeaders(())
@@ -167,7 +167,7 @@ class Exchange:
         """The hook's result. A result that is none counts as a failed hook."""
         try:
             decision = decision_from_hook(result)
-        except (TypeError, ValueError) as exc:
+        except (TypeError, ValueError, OverflowError) as exc:
             return self.answer_failed(exc)
         return self._decide(decision)
 
@@ -218,9 +218,13 @@ class Exchange:
         self.settings.alert(event)
 
     def _adopt_model(self, decision: Decision) -> None:
-        if decision.action == "degrade" and decision.to_model and decision.to_model != self.model:
-            self.degraded_from = self.model
-            self.sent_model = decision.to_model
+        if decision.action != "degrade" or decision.to_model == self.model:
+            return
+        if self.model is None:
+            self._hinder("stream body" if self.wire.body is None else "no model in the request")
+            return
+        self.degraded_from = self.model
+        self.sent_model = decision.to_model
 
     def _send(self) -> Step:
         self._move(SENT)
@@ -240,7 +244,8 @@ class Exchange:
         if not (wants_usage or ours or carries or self.degraded_from is not None):
             return None
         if wire.signed:
-            self._hinder("signed")
+            if self.degraded_from is not None:
+                self._hinder("signed")
             return None
         change = Rewrite()
         if ours:
@@ -302,8 +307,6 @@ class Exchange:
 
     def _hinder(self, why: str) -> None:
         """A degrade that cannot be carried out becomes an alert, and the event says why."""
-        if self.degraded_from is None:
-            return
         decision = self.decision
         self.sent_model, self.degraded_from = self.model, None
         self.decision = Decision("alert", decision.reason, decision.source, decision.to_model, hindered=why)

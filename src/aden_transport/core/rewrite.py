@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 from .._json import loads
 from ..attributes import HEADER_PREFIX, ROUTING_KEYS, SPELLINGS
+from ..framing.json_body import JsonBody
 from .classify import Call
 from .wire import WireRequest
 
@@ -26,6 +28,14 @@ __all__ = [
     "with_usage",
     "without_our_metadata",
 ]
+
+MAX_TRIED = 16
+"""How many members named "model" are tried, each of which has the whole body parsed."""
+
+MAX_PARSED_REQUEST = 4 * 1024 * 1024
+"""Bodies above this are neither parsed nor edited but for their model."""
+EDGE = 64 * 1024
+MODEL_MEMBER = re.compile(rb'"model"\s*:\s*("(?:[^"\\]|\\.)*")')
 
 OUR_METADATA = ROUTING_KEYS | SPELLINGS.keys()
 
@@ -59,6 +69,8 @@ def may_ask_for_usage(call: Call, wire: WireRequest, body: Mapping[str, Any]) ->
 
 def with_usage(raw: bytes, body: Mapping[str, Any]) -> bytes | None:
     """The body with `stream_options.include_usage` set; None where it cannot be set."""
+    if len(raw) > MAX_PARSED_REQUEST:
+        return None
     options = body.get("stream_options")
     if options is None and "stream_options" not in body:
         end = raw.rstrip()
@@ -74,14 +86,29 @@ def with_model(raw: bytes, body: Mapping[str, Any], model: str) -> bytes | None:
     """The body with another top-level `model`; None where it has none."""
     if not isinstance(body.get("model"), str):
         return None
+    if len(raw) > MAX_PARSED_REQUEST:
+        return _with_model_at_an_edge(raw, model)
     wanted = {**body, "model": model}
     replacement = json.dumps(model).encode()
-    for found in re.finditer(rb'"model"\s*:\s*("(?:[^"\\]|\\.)*")', raw):
+    for found in islice(MODEL_MEMBER.finditer(raw), MAX_TRIED):
         candidate = raw[: found.start(1)] + replacement + raw[found.end(1) :]
         # Only the top-level member changes the parsed whole in just this way.
         if loads(candidate) == wanted:
             return candidate
-    return _edited(raw, lambda whole: whole.update(model=model))
+    return _edited(raw, lambda members: members.update(model=model))
+
+
+def _with_model_at_an_edge(raw: bytes, model: str) -> bytes | None:
+    """A body that is too large to parse in a call: its `model` stands near one of its ends."""
+    replacement = json.dumps(model).encode()
+    for start, end in ((0, EDGE), (len(raw) - EDGE, len(raw))):
+        for found in MODEL_MEMBER.finditer(raw, start, end):
+            candidate = raw[: found.start(1)] + replacement + raw[found.end(1) :]
+            read = JsonBody()
+            read.receive_data(candidate)
+            if read.member("model") == model:
+                return candidate
+    return None
 
 
 def without_our_metadata(raw: bytes, call: Call, body: Mapping[str, Any], *, forward: str) -> bytes | None:
@@ -91,7 +118,7 @@ def without_our_metadata(raw: bytes, call: Call, body: Mapping[str, Any], *, for
     whole, `"native"` leaves what the vendor takes.
     """
     metadata = body.get("metadata")
-    if not isinstance(metadata, Mapping) or forward == "always":
+    if not isinstance(metadata, Mapping) or forward == "always" or len(raw) > MAX_PARSED_REQUEST:
         return None
     kept = _kept_metadata(call, body, metadata, forward)
     if kept == metadata:
@@ -157,4 +184,7 @@ def _edited(raw: bytes, edit: Any) -> bytes | None:
     if not isinstance(whole, dict):
         return None
     edit(whole)
-    return json.dumps(whole, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    try:
+        return json.dumps(whole, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:  # a lone surrogate, which only an escape can express
+        return json.dumps(whole, separators=(",", ":")).encode()

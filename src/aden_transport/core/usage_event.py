@@ -20,29 +20,37 @@ class UsageEventFilter:
     unfinished event is held back, since it may be the one to hide.
     """
 
-    __slots__ = ("_armed", "_held", "_last", "hidden")
+    __slots__ = ("_armed", "_held", "_last", "_passing", "hidden")
 
     def __init__(self) -> None:
-        self._armed = False
+        self._armed = self._passing = False
         self._last = b""
         self._held = b""
         self.hidden = 0
 
     def receive_data(self, data: bytes) -> bytes:
         """What to hand on; may be empty."""
-        if self._armed:
-            self._held += data
-            return self._release()
+        if not self._armed:
+            window = self._last + data
+            if not _has_finish_reason(window):
+                self._last = window[-CARRY:]
+                return data
+            self._armed = self._passing = True
+            self._last = b""
+        if self._passing:
+            return self._pass_on(data)
+        self._held += data
+        return self._release()
+
+    def _pass_on(self, data: bytes) -> bytes:
+        """The rest of the event under way, which began in bytes already handed on, and what follows it."""
         window = self._last + data
-        if not _has_finish_reason(window):
-            self._last = window[-CARRY:]
+        end = _event_end(window)
+        if end < 0:
+            self._last = window[-3:]  # the blank line may be cut anywhere
             return data
-        self._armed = True
-        # What stands before the last event boundary has nothing to hide but may be cut short:
-        # the event that is under way began in bytes already handed on, so it goes on as well.
-        cut = _event_end(data)
-        if cut < 0:
-            return data
+        cut = end - len(self._last)
+        self._passing = False
         self._held = data[cut:]
         return data[:cut] + self._release()
 
@@ -59,7 +67,8 @@ class UsageEventFilter:
                 out += event
         if len(self._held) > MAX_HELD:
             out += self._held
-            self._held = b""
+            self._last, self._held = self._held[-3:], b""
+            self._passing = True
         return bytes(out)
 
     def _hides(self, event: bytes) -> bool:

@@ -10,6 +10,7 @@ from . import plain
 
 __all__ = ["AnthropicCalls", "Driver", "GeminiCalls", "OpenAICalls", "open_driver"]
 
+
 class OpenAICalls(Protocol):
     """Each returns what the application gets: text, names of tools, a status, or a count."""
 
@@ -53,6 +54,8 @@ class Driver(NamedTuple):
 
 class _Sdk(NamedTuple):
     distribution: str
+    names: tuple[str, ...]
+    """Of its modules: that one of these is not found says that it is not installed."""
     module: str
     """Beside this one; imports the SDK."""
     extra: str
@@ -60,9 +63,9 @@ class _Sdk(NamedTuple):
 
 
 _SDKS = {
-    "openai": _Sdk("openai", "openai_sdk", "openai", plain.OpenAI),
-    "anthropic": _Sdk("anthropic", "anthropic_sdk", "anthropic", plain.Anthropic),
-    "gemini": _Sdk("google-genai", "gemini_sdk", "gemini", plain.Gemini),
+    "openai": _Sdk("openai", ("openai",), "openai_sdk", "openai", plain.OpenAI),
+    "anthropic": _Sdk("anthropic", ("anthropic",), "anthropic_sdk", "anthropic", plain.Anthropic),
+    "gemini": _Sdk("google-genai", ("google", "google.genai"), "gemini_sdk", "gemini", plain.Gemini),
 }
 
 
@@ -70,15 +73,12 @@ def open_driver(vendor: str, url: str) -> Driver:
     """The vendor's SDK pointed at `url`, or httpx2 where the SDK cannot be imported."""
     sdk = _SDKS[vendor]
     try:
-        module = import_module(f".{sdk.module}", __package__)
-        driver: Driver = module.open_driver(url)
-    except ImportError as exc:
-        missing = isinstance(exc, ModuleNotFoundError)
-        state = "is not installed" if missing else f"cannot be imported ({exc})"
-        return Driver(
-            sdk.plain(url),
-            "httpx2",
-            f"{sdk.distribution} {state}: driven with httpx2 in its dialect; "
-            f"pip install 'aden-transport[{sdk.extra}]'",
-        )
-    return driver
+        driver: Driver = import_module(f".{sdk.module}", __package__).open_driver(url)
+    except Exception as exc:  # noqa: BLE001 - whatever an unknown version does, the demo goes on without it
+        # `from google import genai` raises a plain ImportError where the namespace is there.
+        missing = isinstance(exc, ImportError) and exc.name in sdk.names
+        state = "is not installed" if missing else f"cannot be used here ({type(exc).__name__}: {exc})"
+    else:
+        return driver
+    note = f"{sdk.distribution} {state}: driven with httpx2 in its dialect; "
+    return Driver(sdk.plain(url), "httpx2", note + f"pip install 'aden-transport[{sdk.extra}]'")

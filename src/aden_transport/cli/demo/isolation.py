@@ -40,18 +40,18 @@ def isolated() -> Iterator[None]:
 
 @contextmanager
 def _bare_environment() -> Iterator[None]:
-    before = dict(os.environ)
-    for name in before:
-        upper = name.upper()
-        if upper.startswith(PREFIXES) or upper in NAMES or upper.endswith("_PROXY"):
-            del os.environ[name]
+    before = {name: os.environ.pop(name) for name in list(os.environ) if _is_setting(name.upper())}
     # Proxies of the operating system's settings are passed by, too.
     os.environ["NO_PROXY"] = "*"
     try:
         yield
     finally:
-        os.environ.clear()
+        del os.environ["NO_PROXY"]
         os.environ.update(before)
+
+
+def _is_setting(name: str) -> bool:
+    return name.startswith(PREFIXES) or name in NAMES or name.endswith("_PROXY")
 
 
 @contextmanager
@@ -94,9 +94,7 @@ def _refuse_other_hosts(event: str, arguments: tuple[Any, ...]) -> None:
     if event in ("socket.connect", "socket.sendto", "socket.sendmsg"):
         address = arguments[1]
         host = address[0] if isinstance(address, tuple) and address else None
-    elif event == "socket.getaddrinfo":
-        host = arguments[0]
-    elif event == "socket.gethostbyname":
+    elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
         host = arguments[0]
     else:
         return

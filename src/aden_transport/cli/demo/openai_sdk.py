@@ -60,15 +60,12 @@ class _Calls:
         class City(BaseModel):
             city: str
 
-        completions = self.client.chat.completions
-        if not hasattr(completions, "parse"):
-            completions = self.client.beta.chat.completions
-        if not hasattr(completions, "parse"):
-            answer = self.client.chat.completions.create(
-                model=GPT, messages=_messages(prompt), response_format=CITY_FORMAT
-            )
+        parse = _parse_method(self.client)
+        if parse is None:
+            create = self.client.chat.completions.create
+            answer = create(model=GPT, messages=_messages(prompt), response_format=CITY_FORMAT)
             return City.model_validate_json(answer.choices[0].message.content).city
-        answer = completions.parse(model=GPT, messages=_messages(prompt), response_format=City)
+        answer = parse(model=GPT, messages=_messages(prompt), response_format=City)
         city: str = answer.choices[0].message.parsed.city
         return city
 
@@ -100,13 +97,28 @@ class _CallsBeforeResponses(_Calls):
     def __init__(self, client: openai.OpenAI, url: str) -> None:
         super().__init__(client)
         self._plain = PlainOpenAI(url)
-        self.respond = self._plain.respond  # type: ignore[method-assign]
-        self.respond_stream = self._plain.respond_stream  # type: ignore[method-assign]
-        self.respond_in_background = self._plain.respond_in_background  # type: ignore[method-assign]
+
+    def respond(self, prompt: str) -> str:
+        return self._plain.respond(prompt)
+
+    def respond_stream(self, prompt: str) -> str:
+        return self._plain.respond_stream(prompt)
+
+    def respond_in_background(self, prompt: str) -> str:
+        return self._plain.respond_in_background(prompt)
 
     def close(self) -> None:
         super().close()
         self._plain.close()
+
+
+def _parse_method(client: Any) -> Any:
+    """Of chat completions; in older versions it was a beta, and before that there was none."""
+    for home in (client, client.beta):
+        completions = getattr(getattr(home, "chat", None), "completions", None)
+        if hasattr(completions, "parse"):
+            return completions.parse
+    return None
 
 
 def _messages(prompt: str) -> list[dict[str, str]]:

@@ -1,0 +1,32 @@
+"""The demo takes seconds, so each kind of run is made once and shared."""
+
+from __future__ import annotations
+
+import pytest
+
+from .support import HOSTILE, MODULES, Finished, run, run_bare
+
+
+@pytest.fixture(scope="session")
+def text() -> Finished:
+    """With all SDKs, 80 columns, piped."""
+    return run("demo", COLUMNS="80")
+
+
+@pytest.fixture(scope="session")
+def documents() -> Finished:
+    """With all SDKs and `--json`, in an environment that points elsewhere and has real-looking keys."""
+    return run("demo", "--json", **HOSTILE)
+
+
+@pytest.fixture(scope="session", params=sorted(MODULES))
+def without_one(request: pytest.FixtureRequest) -> tuple[str, Finished]:
+    """A vendor whose SDK is missing, and the run."""
+    vendor = str(request.param)
+    return vendor, run("demo", "--json", hidden=[MODULES[vendor]])
+
+
+@pytest.fixture(scope="session")
+def bare() -> Finished:
+    """Without any SDK, 80 columns, piped."""
+    return run_bare("demo", COLUMNS="80")

@@ -1,0 +1,92 @@
+"""No credential in an error text."""
+
+from __future__ import annotations
+
+import pytest
+
+from aden_transport.core.redact import SECRET_HEADERS, SECRET_PARAMETERS, redacted
+
+CANARY = "canary-4f1d9c72a8"
+FORMS = [
+    "sk-proj-abcDEF123456",
+    "sk-ant-api03-abcdef",
+    "gsk_abcdef123456",
+    "xai-abcdef123456",
+    "hf_abcdef123456",
+    "rk_live_abcdef",
+    "AIzaSyA1234567890",
+    "AKIAIOSFODNN7EXAMPLE",
+    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIi.c2ln",
+    "Bearer abcdef123456",
+    "basic dXNlcjpwYXNz",
+    "sk-pro***************7890",
+]
+
+
+@pytest.mark.parametrize("name", SECRET_HEADERS)
+@pytest.mark.parametrize("scheme", ["", "Bearer ", "Token "])
+def test_a_credential_of_the_request_is_taken_out(name: bytes, scheme: str) -> None:
+    value = (scheme + CANARY).encode()
+    for message in (f"no access with {CANARY}", f"'{scheme}{CANARY}'", f"{CANARY}{CANARY} twice"):
+        found = redacted(message, {name: value}, b"/v1/x")
+        assert CANARY not in found
+        assert "[redacted]" in found
+
+
+@pytest.mark.parametrize("name", sorted(SECRET_PARAMETERS))
+def test_a_credential_of_the_query_is_taken_out(name: str) -> None:
+    target = f"/v1/x?alt=sse&{name.upper()}={CANARY}&b".encode()
+    assert redacted(f"bad {CANARY}", {}, target) == "bad [redacted]"
+    assert redacted(f"GET https://h/x?{name}=short&n=1", {}, target) == "GET https://h/x?[redacted]&n=1"
+
+
+@pytest.mark.parametrize("secret", FORMS)
+def test_anything_of_a_keys_shape_is_taken_out(secret: str) -> None:
+    found = redacted(f"Incorrect API key provided: {secret}. See docs", {}, b"")
+    assert secret not in found
+    assert found.startswith("Incorrect API key provided: [redacted]")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "",
+        "model gpt-4o not found",
+        "the task-force",
+        "bearer of news",
+        "basic it",
+        "max_tokens=5",
+        "key too short",
+    ],
+)
+def test_other_text_stays(message: str) -> None:
+    headers = {b"authorization": b"Bearer x", b"x-api-key": b"model", b"accept": b"not found"}
+    assert redacted(message, headers, b"/v1?key=gpt") == message
+
+
+def test_a_value_of_an_unlisted_header_or_parameter_is_no_secret() -> None:
+    assert (
+        redacted("organisation acme-corp", {b"x-org": b"acme-corp"}, b"/x?org=acme-corp")
+        == "organisation acme-corp"
+    )
+
+
+@pytest.mark.parametrize("control", ["\n", "\r\n", "\x1b[31m", "\x00", "\u202e", "\u2028", "\x85", "\u200b"])
+def test_control_characters_become_a_space(control: str) -> None:
+    found = redacted(f"a{control}b", {}, b"")
+    assert found.startswith("a ")
+    assert found.endswith("b")
+    assert "\x1b" not in found
+
+
+def test_the_text_is_cut() -> None:
+    assert redacted("x" * 10_000, {}, b"") == "x" * 500
+    assert redacted("x" * 10_000, {}, b"", limit=7) == "x" * 7
+
+
+def test_a_credential_at_the_cut_is_taken_out_before_it() -> None:
+    assert CANARY[:4] not in redacted("x" * 495 + CANARY, {b"api-key": CANARY.encode()}, b"")
+
+
+def test_a_credential_beyond_ascii_is_taken_out() -> None:
+    assert redacted("bad schlüssel-9", {b"api-key": "schlüssel-9".encode("latin-1")}, b"") == "bad [redacted]"
