@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from ._guard import internal_fault
 from .adapters._seam import CLIENT_METER, Seam
@@ -57,7 +58,8 @@ _log = logging.getLogger("aden.installation")
 _lock = threading.RLock()
 _seams: dict[int, Seam] = {}
 """By identity of the library's module: `httpx2.alias_httpx()` makes two names one module."""
-_clients_metered = 0
+_clients: WeakSet[Any] = WeakSet()
+"""HTTP clients that have a meter of their own."""
 
 LIBRARIES = ("httpx", "httpx2")
 BRIDGED = "aiohttp"
@@ -212,7 +214,7 @@ def _new_seam(module: Any) -> Seam:
 
 
 def _wanted() -> bool:
-    return state.everything is not None or bool(state.vendors) or _clients_metered > 0
+    return state.everything is not None or bool(state.vendors) or bool(_clients)
 
 
 def _update_seams() -> None:
@@ -279,7 +281,8 @@ async def instrument_async(options: MeterOptions | None = None) -> InstrumentRes
 
 
 def uninstrument() -> None:
-    """Stop metering, of `instrument()` and the per-vendor forms, and hand over all events so far.
+    """Stop metering, of `instrument()`, the per-vendor forms and `make_metered_*`, and hand over all
+    events so far. Transports made by hand go on.
 
     Streams that are open go on and end under the meter they began with.
     """
@@ -296,7 +299,8 @@ async def uninstrument_async() -> None:
 
 def _take_all() -> list[Meter]:
     with _lock:
-        taken = [*state.vendors.values()]
+        taken = [*state.vendors.values(), *(client.__dict__.pop(CLIENT_METER) for client in _clients)]
+        _clients.clear()
         if state.everything is not None:
             taken.append(state.everything)
         state.everything = None
@@ -415,16 +419,14 @@ def make_metered_openai(client: Any, options: MeterOptions | None = None) -> Any
 
     Raises: ConfigurationError where `client` is no OpenAI client on httpx or httpx2.
     """
-    global _clients_metered
     http_client = getattr(client, "_client", None)
     if not hasattr(type(http_client), "_send_single_request"):
         raise ConfigurationError(
             f"make_metered_openai() takes an OpenAI or AsyncOpenAI client, not {type(client).__name__}."
         )
     with _lock:
-        old = http_client.__dict__.get(CLIENT_METER)
         http_client.__dict__[CLIENT_METER] = Meter(_checked(options))
-        _clients_metered += old is None
+        _clients.add(http_client)
         _update_seams()
     return client
 

@@ -149,7 +149,7 @@ UNMARKED: Mapping[str, tuple[Operation, bytes]] = {
     ),
     "error alone": (CHAT, b'{"error": {"message": "broke", "code": "server_error"}}'),
     "chat, cut off": (CHAT, sse(*CHAT_EVENTS[:3])[:-9]),
-    "no JSON": (CHAT, sse(delta("Hi"), "oops", "[1]", "7", delta("", finish_reason="stop"), done=True)),
+    "no JSON": (CHAT, sse(delta("Hi"), "[1]", "7", "oops", delta("", finish_reason="stop"), done=True)),
     "nothing": (CHAT, b""),
     "blank": (CHAT, b"\n\n\n\n"),
 }
@@ -161,6 +161,8 @@ class Observed:
 
     def __init__(self, shape: StreamShape, *, full: bool = False, encoding: str | None = None) -> None:
         self.firsts = self.terminals = 0
+        self.found: dict[str, Any] | None = None
+        """What was read when the last event was seen, as an exchange does."""
         self.reading = Reading()
         self.observer = StreamObserver(
             shape,
@@ -176,6 +178,7 @@ class Observed:
 
     def _terminal(self) -> None:
         self.terminals += 1
+        self.found = self._read()
 
     def feed(self, pieces: Sequence[bytes]) -> Observed:
         for piece in pieces:
@@ -184,6 +187,9 @@ class Observed:
 
     def read(self) -> dict[str, Any]:
         """What was read. Text is counted apart, since the quick way does not look at all of it."""
+        return self._read() if self.found is None else self.found
+
+    def _read(self) -> dict[str, Any]:
         self.observer.read()
         return {**vars(self.reading), "text_bytes": self.observer.text_bytes()}
 

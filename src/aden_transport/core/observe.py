@@ -145,6 +145,7 @@ class StreamObserver:
     """
 
     __slots__ = (
+        "_at",
         "_before",
         "_decoder",
         "_ended",
@@ -190,6 +191,7 @@ class StreamObserver:
         self.chunks: list[bytes] = []
         self.append = self.chunks.append
         self.place, self.byte = shape.quiet
+        self._at = slice(self.place, self.place + 1 or None)
         self._quiet = bytes((self.byte,))
         self._size = self._sized = 0
         """Bytes of the first `_sized` of `chunks`; those are joined, the later ones are pieces."""
@@ -213,7 +215,7 @@ class StreamObserver:
     def _collect(self, data: bytes) -> None:
         self.append(data)
         self._left -= 1
-        if not self._left or data[self.place :][:1] != self._quiet:
+        if not self._left or data[self._at] != self._quiet:
             self._left = self.look()
 
     def look(self) -> int:
@@ -227,10 +229,10 @@ class StreamObserver:
             on_first, self._on_first = self._on_first, None
             on_first()
         piece = chunks[-1]
-        if self._shape.terminals and piece[self.place :][:1] != self._quiet:
+        if self._shape.terminals and piece[self._at] != self._quiet:
             window = self._carry() + piece
             self._ending = self._ending or self._begins_last(window)
-            if self._ending and window.endswith(BLANK_LINES):
+            if window.endswith(BLANK_LINES) and (self._ending or self._began_unseen(window)):
                 self._ended = True
                 self._on_terminal()
                 return PIECES
@@ -253,9 +255,15 @@ class StreamObserver:
     def _begins_last(self, window: bytes) -> bool:
         """Whether the newest event in `window` is the protocol's last one: its first line says so, or,
         where `data:` comes before `event:`, its last."""
-        start = max(window.rfind(b"\n\n", 0, -4), window.rfind(b"\r\n\r\n", 0, -4), 0)
+        start = max(_last_start(window), 0)
         edges = window[start : start + WINDOW] + b"\0" + window[-WINDOW:]
         return any(marker in edges for marker in self._shape.terminals)
+
+    def _began_unseen(self, window: bytes) -> bool:
+        """Whether the event that ends here began in a piece that was cut where it looked like any other."""
+        if _last_start(window) < 0:
+            self._ending = self._begins_last(self._before + b"".join(self.chunks))
+        return self._ending
 
     def _carry(self) -> bytes:
         """The bytes before the newest piece in which a marker may have begun."""
@@ -368,8 +376,8 @@ class StreamObserver:
 
     def text_bytes(self) -> int:
         """Bytes of generated text in all that passed; what was not kept is inferred from what was."""
-        if self._full:
-            return self._reading.text_bytes
+        if self._parser is not None:
+            return self._reading.text_bytes  # every event was read
         seen = Reading()
         tail = b"".join(self.chunks)
         if not self.skipped:
@@ -381,6 +389,11 @@ class StreamObserver:
         self._read_events(tail_events(tail), seen)
         kept = len(head) + len(tail)
         return seen.text_bytes + round(seen.text_bytes * self.skipped / max(1, kept))
+
+
+def _last_start(window: bytes) -> int:
+    """Where the newest event in `window` begins, with the blank line before it; -1 where it began earlier."""
+    return max(window.rfind(b"\n\n", 0, -4), window.rfind(b"\r\n\r\n", 0, -4))
 
 
 BLANK_LINES = (b"\n\n", b"\r\n\r\n", b"\r\r")

@@ -116,8 +116,9 @@ def _parse_method(client: Any) -> Any:
     """Of chat completions; in older versions it was a beta, and before that there was none."""
     for home in (client, client.beta):
         completions = getattr(getattr(home, "chat", None), "completions", None)
-        if hasattr(completions, "parse"):
-            return completions.parse
+        parse = getattr(completions, "parse", None)
+        if parse is not None:
+            return parse
     return None
 
 

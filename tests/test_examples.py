@@ -1,0 +1,31 @@
+"""Every example runs as its user would run it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
+EXPECTED = {
+    "console.py": ["openai gpt-4o-2024-08-06", "  tokens: ", "estimated"],
+    "hook.py": ["refused: customer-13 has used up its budget", "degrade gpt-4o → gpt-4o-mini", "block"],
+}
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_runs_and_shows_what_it_promises(example: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, str(example)],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env={"PYTHONIOENCODING": "utf-8"},
+        timeout=60,
+        check=False,
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    for line in EXPECTED[example.name]:
+        assert line in run.stdout
