@@ -199,6 +199,10 @@ def _prices(value: Any) -> Mapping[str, Price] | None:
 
 
 def _sdk_names(name: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, (str, list, tuple, set, frozenset)):
+        raise ConfigurationError(
+            f'MeterOptions({name}=…) must be SDK names like ("gemini",), not {type(value).__name__}.'
+        )
     names = (value,) if isinstance(value, str) else tuple(value)
     for sdk in names:
         if sdk != "gemini":

@@ -9,9 +9,7 @@ import pytest
 from .kit import STREAM, VARIANTS, Caller, Metering, Variant, collect, consume, open_exchanges
 from .test_cancellation import CORES, STREAMED, URL, Network, once
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Exception ignored in. <async_generator object:pytest.PytestUnraisableExceptionWarning"
-)
+pytestmark = pytest.mark.filterwarnings("ignore:Async generator .* was garbage collected:ResourceWarning")
 
 
 class SyncWire:

@@ -16,9 +16,7 @@ from aden_transport.testing import NO_USAGE, FakeProvider, Reply
 
 from .kit import BODY, CHAT, STREAM, VARIANTS, Metering, Variant, consume, open_exchanges
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Exception ignored in. <async_generator object:pytest.PytestUnraisableExceptionWarning"
-)
+pytestmark = pytest.mark.filterwarnings("ignore:Async generator .* was garbage collected:ResourceWarning")
 EVENT_STREAM: Mapping[str, str | None] = {"content-type": "text/event-stream"}
 
 

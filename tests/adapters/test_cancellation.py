@@ -20,9 +20,7 @@ from aden_transport.testing import FakeProvider, Reply
 from .kit import BODY, STREAM, VARIANTS, Caller, Metering, Variant, consume, open_exchanges
 
 # The library's own generators, left by a cancellation; trio names them.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Exception ignored in. <async_generator object:pytest.PytestUnraisableExceptionWarning"
-)
+pytestmark = pytest.mark.filterwarnings("ignore:Async generator .* was garbage collected:ResourceWarning")
 
 URL = "http://llm.example/v1/chat/completions"
 CORES: dict[str, Any] = {"httpx": httpcore, "httpx2": httpcore2}

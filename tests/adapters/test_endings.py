@@ -17,9 +17,7 @@ from .kit import BODY, STREAM, VARIANTS, Caller, Metering, Variant, collect, con
 # An answer that is dropped leaves the library's own generators to the garbage collector: trio names them,
 # and sockets are closed by their finalisers.
 pytestmark = [
-    pytest.mark.filterwarnings(
-        "ignore:Exception ignored in. <async_generator object:pytest.PytestUnraisableExceptionWarning"
-    ),
+    pytest.mark.filterwarnings("ignore:Async generator .* was garbage collected:ResourceWarning"),
     pytest.mark.filterwarnings(
         "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
     ),

@@ -10,9 +10,7 @@ import pytest
 from .h2server import EVENTS, JSON, H2Server
 from .kit import BODY, CHAT, STREAM, Caller, Metering, Variant
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Exception ignored in. <async_generator object:pytest.PytestUnraisableExceptionWarning"
-)
+pytestmark = pytest.mark.filterwarnings("ignore:Async generator .* was garbage collected:ResourceWarning")
 
 
 @pytest.fixture(scope="module")

@@ -20,9 +20,7 @@ from aden_transport.testing import FakeProvider, Reply
 from .kit import BODY, CHAT, STREAM, Caller, Metering, Variant, consume
 
 # What a client leaves behind where decoding fails half-way is the library's own: trio names its generators.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Exception ignored in. <async_generator object:pytest.PytestUnraisableExceptionWarning"
-)
+pytestmark = pytest.mark.filterwarnings("ignore:Async generator .* was garbage collected:ResourceWarning")
 
 DATED: Mapping[str, str | None] = {"date": "Thu, 01 Jan 1970 00:00:00 GMT"}
 

@@ -158,7 +158,7 @@ def sse(*events: Any, end: str = "\n", named: bool = False, done: bool = False) 
     lines = []
     for event in events:
         text = event if isinstance(event, str) else json.dumps(event, separators=(",", ":"))
-        name = f"event: {event['type']}{end}" if named else ""
+        name = f"event: {event['type']}{end}" if named and isinstance(event, dict) else ""
         lines.append(f"{name}data: {text}{end}{end}")
     return ("".join(lines) + (f"data: [DONE]{end}{end}" if done else "")).encode()
 

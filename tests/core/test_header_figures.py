@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from aden_transport.core import header_figures
@@ -101,6 +103,11 @@ def test_what_is_not_said_is_none() -> None:
         "region": None,
     }
     assert AnswerHeaders(()).figures(ANTHROPIC, NOON, None)["organization"] is None
+
+
+def test_a_vendor_without_rate_limits_has_none() -> None:
+    answer = AnswerHeaders(pairs({"retry-after": "7"}))
+    assert "rate_limit" not in answer.figures(dataclasses.replace(OPENAI, read_rate_limit=None), NOON, None)
 
 
 def test_a_flood_of_headers_is_cut() -> None:

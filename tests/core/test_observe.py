@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aden_transport.core.observe import (
@@ -54,7 +54,7 @@ CHAT_EVENTS = [
     delta("", finish_reason="stop"),
     {"id": "c", "choices": [], "usage": USAGE},
 ]
-RESPONSE_EVENTS = [
+RESPONSE_EVENTS: list[dict[str, Any]] = [
     {
         "type": "response.created",
         "response": {"id": "r", "model": "gpt-4o", "status": "in_progress", "usage": None},
@@ -154,6 +154,7 @@ UNMARKED: Mapping[str, tuple[Operation, bytes]] = {
     "blank": (CHAT, b"\n\n\n\n"),
 }
 ALL = {**STREAMS, **UNMARKED}
+MARKED = {*STREAMS, "no JSON"}
 
 
 class Observed:
@@ -191,7 +192,7 @@ class Observed:
 
     def _read(self) -> dict[str, Any]:
         self.observer.read()
-        return {**vars(self.reading), "text_bytes": self.observer.text_bytes()}
+        return {"usage": None, **vars(self.reading), "text_bytes": self.observer.text_bytes()}
 
 
 def observed(
@@ -226,13 +227,14 @@ def test_the_last_event_is_seen_at_its_last_byte(name: str, full: bool) -> None:
         assert seen.terminals == 1
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(name=st.sampled_from(list(ALL)), cuts=st.lists(st.integers(1, 1500), max_size=20), full=st.booleans())
 def test_any_pieces_read_the_same(name: str, cuts: list[int], full: bool) -> None:
     data = ALL[name][1]
     edges = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
     pieces = [data[a:b] for a, b in pairwise(edges)]
     seen = Observed(shape_of(ALL[name][0]), full=full).feed(pieces)
-    assert seen.terminals == (name in STREAMS)
+    assert seen.terminals == (name in MARKED)
     assert seen.read() == observed(name, [data])
 
 
@@ -240,7 +242,7 @@ def test_any_pieces_read_the_same(name: str, cuts: list[int], full: bool) -> Non
 def test_without_a_marked_last_event_none_is_seen(name: str) -> None:
     operation, data = UNMARKED[name]
     seen = Observed(shape_of(operation)).feed([data])
-    assert (seen.terminals, seen.firsts) == (name == "no JSON", 1)
+    assert (seen.terminals, seen.firsts) == (name in MARKED, 1)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -253,8 +255,8 @@ def test_what_comes_after_the_end_changes_nothing(name: str) -> None:
 def test_figures_of_every_dialect_are_read() -> None:
     for name in STREAMS:
         found = observed(name, [STREAMS[name][1]])
-        usage = found["usage"]
         if name != "completions":
+            usage = found["usage"]
             assert (usage.input_tokens, usage.output_tokens) == (9, 2), name
         assert found["faults"] == []
 
@@ -288,13 +290,13 @@ def test_an_encoded_stream_reads_the_same(name: str, encoding: str) -> None:
         pieces = [packed[at : at + size] for at in range(0, len(packed), size)]
         seen = Observed(shape_of(ALL[name][0]), encoding=encoding).feed(pieces)
         assert not seen.observer.plain
-        assert seen.terminals == (name in STREAMS)
+        assert seen.terminals == (name in MARKED)
         assert seen.read() == observed(name, [data])
 
 
 def test_a_broken_encoding_is_a_fault() -> None:
     packed = gzip.compress(STREAMS["chat"][1], mtime=0)
-    assert observed("chat", [packed[: len(packed) // 2]], encoding="gzip")["faults"][-1:] == [
+    assert observed("chat", [packed[: len(packed) // 2]], encoding="gzip")["faults"][:1] == [
         "encoding.truncated"
     ]
     assert observed("chat", [b"no gzip at all"], encoding="gzip")["faults"] == ["encoding.corrupt"]
@@ -328,7 +330,7 @@ def test_an_adapters_own_loop_sees_the_same(name: str) -> None:
     for pieces in every_cut(data):
         seen = Observed(shape_of(operation))
         by_hand(seen.observer, [piece for piece in pieces if piece])
-        assert seen.terminals == (name in STREAMS or name == "no JSON")
+        assert seen.terminals == (name in MARKED)
         assert seen.read() == observed(name, [data])
 
 
@@ -416,6 +418,20 @@ def test_a_last_event_that_is_too_large_is_not_kept(piece: int | None) -> None:
     assert found["response_id"] == "r"
 
 
+@pytest.mark.parametrize("piece", [None, 1460, 65_536])
+def test_a_huge_event_in_the_middle_is_passed_over(piece: int | None) -> None:
+    pieces = long_chat(3000)
+    pieces[2000:2000] = [sse(delta("x" * 3 * MAX_EDGE))]
+    data = b"".join(pieces)
+    seen = Observed(shape_of(CHAT))
+    for part in pieces if piece is None else [data[at : at + piece] for at in range(0, len(data), piece)]:
+        seen.feed([part])
+        assert sum(map(len, seen.observer.chunks)) <= 2 * MAX_EDGE + max(map(len, pieces))
+    found = seen.read()
+    assert (seen.terminals, found["usage"].input_tokens, found["finish_reasons"]) == (1, 9, {0: "stop"})
+    assert seen.observer.skipped > 2 * MAX_EDGE
+
+
 def test_nothing_is_kept_after_the_last_event() -> None:
     seen = Observed(shape_of(CHAT)).feed([STREAMS["chat"][1]])
     for _ in range(1000):
@@ -495,7 +511,7 @@ def test_a_body_that_is_cut_off_is_read_as_far_as_it_goes() -> None:
 
 @pytest.mark.parametrize("piece", [None, 1460])
 def test_a_body_that_is_too_large_is_read_at_its_ends(piece: int | None) -> None:
-    data = json.dumps({"id": "c", "model": "gpt-4o", "data": "x" * MAX_WHOLE, "usage": USAGE}).encode()
+    data = json.dumps({"id": "c", "model": "gpt-4o", "data": "x" * 2 * MAX_WHOLE, "usage": USAGE}).encode()
     pieces = [data] if piece is None else [data[at : at + piece] for at in range(0, len(data), piece)]
     found = body_read(pieces)
     assert (found["response_id"], found["usage"].input_tokens, found["faults"]) == ("c", 9, ["body.large"])

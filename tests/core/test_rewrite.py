@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aden_transport.core import rewrite
@@ -121,6 +121,7 @@ def test_what_is_no_json_is_left(raw: bytes) -> None:
     assert rewrite.with_model(raw, {"model": "a"}, "b") is None
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(
     body=BODIES,
     model=st.text(),
@@ -163,6 +164,7 @@ def test_usage_is_asked_for(raw: bytes, changed: bytes | None) -> None:
     assert rewrite.with_usage(raw, body if isinstance(body, dict) else {}) == changed
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(body=BODIES)
 def test_asking_for_usage_is_the_only_difference(body: dict[str, Any]) -> None:
     body = {**body, "stream": True}
@@ -274,6 +276,7 @@ def test_metadata_leaves_as_the_vendor_and_the_option_say(
     assert json.loads(changed or b"") == wanted
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(body=BODIES)
 def test_taking_metadata_out_is_the_only_difference(body: dict[str, Any]) -> None:
     call = call_of(PLACES["refused"])
@@ -297,7 +300,9 @@ def test_a_body_that_cannot_be_edited_is_left(raw: bytes) -> None:
     ],
 )
 def test_form_fields_are_dropped(forward: str, dropped: list[str]) -> None:
-    form = dict.fromkeys(("model", "metadata", "metadata[agent]", "metadata[tags]", "metadata[order]"), "x")
+    form: dict[str, Any] = dict.fromkeys(
+        ("model", "metadata", "metadata[agent]", "metadata[tags]", "metadata[order]"), "x"
+    )
     assert rewrite.form_fields_to_drop(form, forward=forward) == dropped
 
 

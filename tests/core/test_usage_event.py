@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aden_transport.core.usage_event import MAX_HELD, UsageEventFilter
@@ -60,7 +60,7 @@ STREAMS: dict[str, tuple[list[Any], bool]] = {
         [chunk('"finish_reason":"stop"'), chunk('{"choices":[],"usage":{}}'), chunk("", "stop")],
         False,
     ),
-    "no object": (["[1]", chunk("", "stop"), '"usage"', "not json with usage"], False),
+    "no object": (["[1]", chunk("", "stop"), '"usage"', 'not json with "usage"'], False),
     "empty": ([], False),
 }
 ENDS = {"LF": "\n", "CRLF": "\r\n", "CR": "\r"}
@@ -76,6 +76,7 @@ def test_the_stream_without_its_usage_event_passes_however_it_is_cut(name: str, 
         assert passed(pieces) == (visible, hides)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(
     texts=st.lists(st.text(max_size=8), max_size=4),
     end=st.sampled_from(list(ENDS.values())),

@@ -330,4 +330,4 @@ def test_every_disagreement_that_is_listed_is_one_and_all_recordings_are_counted
         "agreed": agreed,
         "listed": len(CALLS) - agreed,
     }
-    assert counts == snapshot({'recordings': 410, 'calls': 330, 'agreed': 288, 'listed': 42})
+    assert counts == snapshot({"recordings": 410, "calls": 330, "agreed": 288, "listed": 42})

@@ -61,19 +61,19 @@ class SyncTee:
         self._exchange = exchange
         self._orphans = orphans
         self._hidden = hidden
-        self._iterator: Iterator[bytes] | None = None
 
     def __iter__(self) -> Iterator[bytes]:
-        # Iterated again, it goes on where it was, as the connection does.
-        if self._iterator is None:
-            exchange, observer = self._exchange, self._exchange.stream_observer
-            if self._hidden is not None:
-                self._iterator = filtered(self._inner, exchange, self._hidden)
-            elif observer is not None and observer.plain:
-                self._iterator = collected(self._inner, exchange, observer)
-            else:
-                self._iterator = observed(self._inner, exchange)
-        return self._iterator
+        # A new one each time, which goes on where the connection is: kept, it would hold the connection
+        # of an answer whose reader has stopped, until a collection. After the end there is nothing, where
+        # the connection would be waited for.
+        if self._exchange.at_eof:
+            return iter(())
+        exchange, observer = self._exchange, self._exchange.stream_observer
+        if self._hidden is not None:
+            return filtered(self._inner, exchange, self._hidden)
+        if observer is not None and observer.plain:
+            return collected(self._inner, exchange, observer)
+        return observed(self._inner, exchange)
 
     def close(self) -> None:
         try:
@@ -113,23 +113,40 @@ def observed(inner: Any, exchange: Exchange) -> Iterator[bytes]:
 def collected(inner: Any, exchange: Exchange, observer: StreamObserver) -> Iterator[bytes]:
     """`observed`, of a stream that need not be decoded, in half the time: what `StreamObserver` says is to
     be done for each piece is done here, and counting the pieces is left to `islice`."""
-    append, look, place, byte = observer.append, observer.look, observer.place, observer.byte
+    append, place, byte = observer.append, observer.place, observer.byte
+
+    def look() -> int:
+        try:
+            return observer.look()
+        except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
+            exchange.observe_failed(exc)
+            return 0
+
     pieces = iter(inner)
     left = 1
     try:
         while left:
             seen = None
             for seen in islice(pieces, left):
+                append(seen)
                 try:
-                    append(seen)
-                    if seen[place] != byte:
-                        look()
+                    quiet = seen[place] == byte
                 except IndexError:
-                    look()
-                except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
-                    exchange.observe_failed(exc)
+                    quiet = False
+                if not quiet and not look():
+                    break
                 yield seen
-            left = 0 if seen is None else look()
+            else:
+                if seen is None:
+                    break
+                if left := look():
+                    continue
+                seen = None
+            # Observing has failed: the rest passes unseen.
+            left = 0
+            if seen is not None:
+                yield seen
+            yield from pieces
     except GeneratorExit:
         raise
     except BaseException as exc:
@@ -167,16 +184,14 @@ class AsyncTee:
         self._exchange = exchange
         self._orphans = orphans
         self._hidden = hidden
-        self._iterator: AsyncIterator[bytes] | None = None
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         # openai 3 iterates a stream a second time to drain it.
-        if self._iterator is None:
-            if self._hidden is None:
-                self._iterator = AsyncObserved(self._inner, self._exchange)
-            else:
-                self._iterator = AsyncFiltered(self._inner, self._exchange, self._hidden)
-        return self._iterator
+        if self._exchange.at_eof:
+            return Nothing()
+        if self._hidden is not None:
+            return AsyncFiltered(self._inner, self._exchange, self._hidden)
+        return AsyncObserved(self._inner, self._exchange)
 
     async def aclose(self) -> None:
         try:
@@ -190,6 +205,16 @@ class AsyncTee:
     def __del__(self) -> None:
         if self._exchange.state != "ended":
             self._orphans.put(self._exchange)
+
+
+class Nothing:
+    """What comes after the end."""
+
+    def __aiter__(self) -> Nothing:
+        return self
+
+    async def __anext__(self) -> bytes:
+        raise StopAsyncIteration
 
 
 class AsyncObserved:

@@ -68,6 +68,8 @@ class Exchange:
     reading: Reading | None = None
     usage_filter: UsageEventFilter | None = None
     first_byte_at: float | None = None
+    at_eof = False
+    """Whether the body has been read to its end."""
     body_observer: BodyObserver | None = None
     stream_observer: StreamObserver | None = None
     hop: Callable[[], bool] | None = None
@@ -374,6 +376,7 @@ class Exchange:
 
     def receive_eof(self) -> None:
         """The body has ended by itself."""
+        self.at_eof = True
         if self.hop is not None and self.hop():
             attempts.note_unfinished(self.logical, self.wire, self.settings.clock(), redirected=True)
             self.withdraw()

@@ -1,7 +1,7 @@
 """Reading an answer as its bytes pass by: bounded, synchronous, never in the way.
 
 A JSON body is collected and read at its end. A stream is only collected while it flows: its first and
-last 64 KiB are kept, and the few events that matter are read when it ends. Only where tool calls or
+last 16 KiB are kept, and the few events that matter are read when it ends. Only where tool calls or
 several choices were asked for is every event read, in batches.
 """
 
@@ -18,15 +18,16 @@ from ..framing.ndjson import NdjsonParser
 from ..framing.sse import ServerSentEvent, SSEParser, tail_events
 from ..vendors import Operation, Reading, StreamShape
 
-__all__ = ["PIECES", "BodyObserver", "StreamObserver", "ignore"]
+__all__ = ["BodyObserver", "StreamObserver", "ignore"]
 
-EDGE = 64 * 1024
+EDGE = 16 * 1024
 """Bytes kept of each end of a stream."""
 MAX_EDGE = 1024 * 1024
 """How far the kept end may grow to hold one large last event."""
-PIECES = 4
-MANY = 64
-"""How many pieces, large and small, may pass between two looks at how much is kept."""
+STEP = 8 * 1024
+"""How much is parsed at a time, so that what is kept is not there several times over."""
+MANY = 16
+"""How many pieces may pass between two looks at how much is kept: of the largest, 1 MiB."""
 FIRST_EVENTS = 1
 LAST_EVENTS = 4
 MAX_WHOLE = 1024 * 1024
@@ -71,8 +72,7 @@ class BodyObserver:
     def read(self, operation: Operation, reading: Reading, *, error: bool) -> None:
         """Read what was collected into `reading`."""
         if self._decoder is not None:
-            for piece in self._decoder.receive_eof():
-                self._keep(piece)
+            self._decoder.receive_eof()  # holds nothing back, but says whether the encoding has ended
             reading.faults += self._decoder.faults
         if self._large is not None:
             _read_object(_edges(self._large), operation, reading, error=error)
@@ -224,7 +224,7 @@ class StreamObserver:
         chunks = self.chunks
         if self._ended:
             chunks.clear()
-            return PIECES
+            return MANY
         if self._on_first is not None:
             on_first, self._on_first = self._on_first, None
             on_first()
@@ -235,7 +235,7 @@ class StreamObserver:
             if window.endswith(BLANK_LINES) and (self._ending or self._began_unseen(window)):
                 self._ended = True
                 self._on_terminal()
-                return PIECES
+                return MANY
         return self._gather()
 
     def _gather(self) -> int:
@@ -250,7 +250,8 @@ class StreamObserver:
             self._make_room()
             self._size = sum(map(len, chunks))
         self._sized = len(chunks)
-        return PIECES if new > EDGE // 2 else MANY
+        # As many as make 16 KiB if they are like the last ones.
+        return min(MANY, max(1, EDGE * count // max(1, new)))
 
     def _begins_last(self, window: bytes) -> bool:
         """Whether the newest event in `window` is the protocol's last one: its first line says so, or,
@@ -289,7 +290,7 @@ class StreamObserver:
             self._forget_middle()
 
     def _forget_middle(self) -> None:
-        """Keep the last 64 KiB, and an event that has not ended yet as far as 1 MiB goes."""
+        """Keep the last 16 KiB, and an event that has not ended yet as far as 1 MiB goes."""
         chunks = self.chunks
         unfinished = len(chunks) - 1
         while unfinished > 0 and not chunks[unfinished - 1].endswith(BLANK_LINES):
@@ -347,8 +348,7 @@ class StreamObserver:
 
     def _drain_decoder(self) -> None:
         if self._decoder is not None:
-            for piece in self._decoder.receive_eof():
-                self.append(piece)
+            self._decoder.receive_eof()
             # A stream ends with its last event, before the end of its encoding has come.
             over = {"encoding.truncated"} if self._ending else set()
             self._reading.faults += [fault for fault in self._decoder.faults if fault not in over]
@@ -365,13 +365,12 @@ class StreamObserver:
         if self._head is None or not self.skipped:
             first, last = _first_events(tail), _last_events(tail)
             return [tail] if first + last >= len(tail) else [tail[:first], tail[-last:]]
-        if not tail:
-            return [self._head]
         return [self._head[: _first_events(self._head)], tail[-_last_events(tail) :]]
 
     def _read_part(self, part: bytes, reading: Reading) -> None:
         parser = SSEParser()
-        self._read_events(parser.receive_data(part), reading)
+        for start in range(0, len(part), STEP):
+            self._read_events(parser.receive_data(part[start : start + STEP]), reading)
         self._read_events(parser.receive_eof(), reading)
 
     def text_bytes(self) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..events import NormalizedUsage
-from .base import Operation, Reading, StreamShape, Vendor, count, route, text
+from .base import Operation, Reading, StreamShape, Vendor, count, malformed, route, text
 from .limits import anthropic_limits
 from .openai_shapes import read_error
 
@@ -48,6 +48,8 @@ def _head(message: Mapping[str, Any], reading: Reading) -> None:
         reading.usage = message_usage(usage, reading)
         reading.service_tier = text(usage.get("service_tier"), 64) or reading.service_tier
         reading.detail("inference_geo", text(usage.get("inference_geo"), 64))
+    elif usage is not None:
+        malformed(reading)
 
 
 def read_message(message: Mapping[str, Any], reading: Reading) -> None:

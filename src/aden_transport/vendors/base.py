@@ -110,6 +110,12 @@ def count(value: Any, reading: Reading) -> int:
     return 0
 
 
+def malformed(reading: Reading) -> None:
+    """Note that usage was sent in a form that nobody documents."""
+    if "usage.malformed" not in reading.faults:
+        reading.faults.append("usage.malformed")
+
+
 ReadBody = Callable[[Mapping[str, Any], Reading], None]
 ReadEvent = Callable[[str, Mapping[str, Any], Reading], None]
 

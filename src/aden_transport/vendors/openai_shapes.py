@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..events import NormalizedUsage
-from .base import Reading, count, text
+from .base import Reading, count, malformed, text
 
 __all__ = [
     "read_chat",
@@ -137,6 +137,8 @@ def read_chat(body: Mapping[str, Any], reading: Reading) -> None:
     usage: Any = body.get("usage")
     if usage.__class__ is dict:
         reading.usage = chat_usage(usage, reading)
+    elif usage is not None:
+        malformed(reading)
 
 
 def _legacy_call(message: Mapping[str, Any]) -> Any:
@@ -170,6 +172,8 @@ def read_chat_event(_name: str, chunk: Mapping[str, Any], reading: Reading) -> N
     usage: Any = chunk.get("usage")
     if usage.__class__ is dict:
         reading.usage = chat_usage(usage, reading)
+    elif usage is not None:
+        malformed(reading)
     if "error" in chunk:
         read_error(chunk, reading)
 
@@ -212,6 +216,8 @@ def read_completion_event(_name: str, chunk: Mapping[str, Any], reading: Reading
     usage: Any = chunk.get("usage")
     if isinstance(usage, Mapping):
         reading.usage = chat_usage(usage, reading)
+    elif usage is not None:
+        malformed(reading)
     if "error" in chunk:
         read_error(chunk, reading)
 
@@ -237,6 +243,8 @@ def read_response(body: Mapping[str, Any], reading: Reading) -> None:
     usage: Any = body.get("usage")
     if usage.__class__ is dict and status not in DEFERRED:
         reading.usage = item_usage(usage, reading)
+    elif usage is not None and usage.__class__ is not dict:
+        malformed(reading)
     if isinstance(body.get("error"), Mapping):
         read_error(body, reading)
     if body.get("background") is True:
@@ -335,7 +343,7 @@ def seconds(value: Any, reading: Reading) -> float:
     """A duration of at most a year; anything else counts as 0 and is named as a fault."""
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = -1.0
     if 0 <= number <= 366 * 86400:
         return number

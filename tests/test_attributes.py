@@ -1,0 +1,129 @@
+"""Attribution by context, decorators, headers and mappings."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+from aden_transport import ConfigurationError, context, track_source
+from aden_transport.attributes import (
+    MAX_CHARS,
+    MAX_KEYS,
+    current_attributes,
+    current_source,
+    from_headers,
+    normalized,
+)
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({}, {}),
+        ({"tenant_id": "t", "customer_id": "c", "agent": 7}, {"tenant": "t", "customer": "c", "agent": "7"}),
+        ({"tags": ["a", "b", "a"]}, {"tags": ("a", "b")}),
+        ({"tag": "a"}, {"tags": ("a",)}),
+        ({"tag": "a", "tags": ("b", 7)}, {"tags": ("a", "b", "7")}),
+        ({"feature": None, "order": 7, "note": "x" * 999}, {"order": 7, "note": "x" * MAX_CHARS}),
+        ({"agent": "x" * 999}, {"agent": "x" * MAX_CHARS}),
+        ({7: "seven"}, {"7": "seven"}),
+        ({"tags": ["x" * 999]}, {"tags": ("x" * MAX_CHARS,)}),
+    ],
+)
+def test_attributes_have_one_spelling_and_bounded_text(given: dict[Any, Any], found: dict[str, Any]) -> None:
+    assert normalized(given) == found
+
+
+def test_attributes_are_bounded() -> None:
+    assert len(normalized({str(n): n for n in range(1000)})) == MAX_KEYS
+    assert len(normalized({"tags": [str(n) for n in range(1000)]})["tags"]) == MAX_KEYS
+
+
+@pytest.mark.parametrize(
+    ("headers", "found"),
+    [
+        ({}, {}),
+        ({b"accept": b"*/*"}, {}),
+        ({b"x-aden-agent": b"writer", b"x-aden-tenant-id": b"acme"}, {"agent": "writer", "tenant": "acme"}),
+        ({b"x-aden-tags": b" a, b ,,a"}, {"tags": ("a", "b")}),
+        ({b"x-aden-tag": b"c", b"x-aden-tags": b"a,b"}, {"tags": ("a", "b", "c")}),
+        ({b"x-aden-my-key": "ä".encode()}, {"my_key": "ä"}),
+        ({b"x-aden-agent": b"\xff"}, {"agent": "\ufffd"}),
+    ],
+)
+def test_attributes_in_headers(headers: dict[bytes, bytes], found: dict[str, Any]) -> None:
+    assert from_headers(headers) == found
+
+
+def test_blocks_nest_the_inner_one_wins_and_tags_add_up() -> None:
+    assert current_attributes() is None
+    with context(agent="a", tags=["x"], order=1):
+        with context(agent="b", tenant="t", tags="y") as inner:
+            assert current_attributes() == {"agent": "b", "tenant": "t", "order": 1, "tags": ("x", "y")}
+            with inner:
+                assert current_attributes() == {"agent": "b", "tenant": "t", "order": 1, "tags": ("x", "y")}
+        with context(customer="c"):
+            assert current_attributes() == {"agent": "a", "order": 1, "tags": ("x",), "customer": "c"}
+        with context(feature="f"), pytest.raises(LookupError):
+            raise LookupError
+    assert current_attributes() is None
+
+
+def test_blocks_are_async_too() -> None:
+    async def run() -> Any:
+        async with context(agent="a"):
+            return await asyncio.create_task(told())
+
+    async def told() -> Any:
+        return current_attributes()
+
+    assert asyncio.run(run()) == {"agent": "a"}
+
+
+def test_a_function_and_a_coroutine_function_may_be_decorated() -> None:
+    @context(agent="a")
+    def plain(value: int) -> Any:
+        """Says where it is."""
+        return value, current_attributes()
+
+    @track_source("nightly")
+    async def later(value: int) -> Any:
+        return value, current_source()
+
+    assert plain.__doc__ == "Says where it is."
+    assert plain(7) == (7, {"agent": "a"})
+    assert asyncio.run(later(7)) == (7, "nightly")
+    assert (current_attributes(), current_source()) == (None, None)
+
+
+def test_threads_do_not_inherit_but_may_be_given_a_block() -> None:
+    seen: list[Any] = []
+
+    def look(word: str) -> None:
+        seen.append((word, current_attributes()))
+
+    with context(agent="a"):
+        bound = context.wrap(look)
+        for target in (look, bound, bound):
+            thread = threading.Thread(target=target, args=("x",))
+            thread.start()
+            thread.join()
+    assert seen == [("x", None), ("x", {"agent": "a"}), ("x", {"agent": "a"})]
+    bound("later")
+    assert seen[-1] == ("later", {"agent": "a"})
+
+
+def test_sources_nest_and_have_a_name() -> None:
+    assert current_source() is None
+    with track_source("outer"), track_source("x" * 999):
+        assert current_source() == "x" * MAX_CHARS
+    assert current_source() is None
+
+
+@pytest.mark.parametrize("name", ["", None, 7])
+def test_a_source_without_a_name_is_refused(name: Any) -> None:
+    with pytest.raises(ConfigurationError, match="pass a non-empty string"):
+        track_source(name)

@@ -1,0 +1,161 @@
+"""Options are checked at once, with messages that say what to change."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+
+from aden_transport import ConfigurationError, MeterOptions, Price
+from aden_transport.options import LATER
+
+NAMES = MeterOptions.__slots__
+
+
+def made(**options: Any) -> MeterOptions:
+    """Options of names that no type checker knows."""
+    return MeterOptions(**options)
+
+
+def hook(*_: Any) -> Any:
+    """Any callable."""
+
+
+WRONG: list[tuple[str, Any, str]] = [
+    *[
+        (n, 7, "must be callable, not int")
+        for n in ("emit_metric", "before_request", "get_context_id", "on_alert", "on_emit_error")
+    ],
+    ("request_metadata", 7, "must be a mapping or a callable giving one, not int"),
+    ("request_metadata", [("a", 1)], "must be a mapping or a callable giving one, not list"),
+    ("agent_name", 7, "must be a string, not int"),
+    *[
+        (n, v, "must be True or False, not")
+        for n in ("fail_open", "async_emit", "stream_usage")
+        for v in (1, None, "no")
+    ],
+    *[
+        ("hook_timeout_s", v, "must be a number from 0 to 600")
+        for v in (None, "5", True, float("nan"), float("inf"))
+    ],
+    *[("hook_timeout_s", v, "must lie between 0 and 600") for v in (-1, 601)],
+    *[("sample_rate", v, "must be a number from 0 to 1") for v in (None, "1", False, float("nan"))],
+    *[("sample_rate", v, "must lie between 0 and 1") for v in (-0.1, 1.1, 50)],
+    *[
+        ("forward_metadata", v, "must be one of native, always, never")
+        for v in (None, True, "Native", "", list[str]())
+    ],
+    *[("prices", v, "must be a mapping like") for v in (7, [("openai/gpt-4o", 1)], "openai/gpt-4o")],
+    *[
+        ("prefer_httpx", v, 'only "gemini" can be moved to httpx')
+        for v in ("openai", ("gemini", "openai"), [7], (None,))
+    ],
+]
+
+
+@pytest.mark.parametrize(("name", "value", "message"), WRONG)
+def test_a_wrong_value_is_refused_with_what_to_give_instead(name: str, value: Any, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        MeterOptions(**{name: value})
+    assert name in str(caught.value)
+    assert str(caught.value).endswith(".")
+
+
+@pytest.mark.xfail(raises=TypeError, reason="a value that is no iterable is not refused as such yet")
+@pytest.mark.parametrize("value", [7, None, True])
+def test_sdks_to_move_that_are_none_are_refused(value: Any) -> None:
+    with pytest.raises(ConfigurationError, match="prefer_httpx"):
+        MeterOptions(prefer_httpx=value)
+
+
+RIGHT: dict[str, Any] = {
+    "emit_metric": hook,
+    "before_request": hook,
+    "hook_timeout_s": 0,
+    "request_metadata": {"tenant": "acme"},
+    "get_context_id": hook,
+    "on_alert": hook,
+    "on_emit_error": hook,
+    "agent_name": "reporter",
+    "fail_open": False,
+    "prices": {"openai/gpt-4o": Price(1, 2)},
+    "sample_rate": 0,
+    "async_emit": False,
+    "stream_usage": False,
+    "forward_metadata": "never",
+    "prefer_httpx": ("gemini",),
+}
+
+
+def test_every_option_has_a_row_here_and_a_line_in_the_docstring() -> None:
+    assert set(RIGHT) == set(NAMES)
+    assert {name for name, _, _ in WRONG} == set(NAMES)
+    parameters = inspect.signature(MeterOptions).parameters
+    assert {name for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY} == set(NAMES)
+    for name in NAMES:
+        assert f"{name}:" in (MeterOptions.__doc__ or "")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_right_value_is_kept_and_told_apart(name: str) -> None:
+    options = MeterOptions(**{name: RIGHT[name]})
+    assert getattr(options, name) == RIGHT[name]
+    assert options != MeterOptions()
+    assert options == MeterOptions(**{name: RIGHT[name]})
+    assert repr(options) == f"MeterOptions({name}=…)"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_default_may_be_given(name: str) -> None:
+    assert MeterOptions(**{name: getattr(MeterOptions(), name)}) == MeterOptions()
+
+
+def test_options_are_keywords_and_no_keys() -> None:
+    with pytest.raises(TypeError):
+        MeterOptions(hook)  # type: ignore[call-arg]
+    with pytest.raises(TypeError):
+        hash(MeterOptions())
+    assert MeterOptions() != "MeterOptions()"
+    assert repr(MeterOptions()) == "MeterOptions()"
+
+
+def test_replaced_options_are_others() -> None:
+    options = MeterOptions(agent_name="a", fail_open=False)
+    other = options.replaced(agent_name="b")
+    assert (options.agent_name, other.agent_name, other.fail_open) == ("a", "b", False)
+    assert options.replaced() == options
+    with pytest.raises(ConfigurationError, match="did you mean agent_name"):
+        options.replaced(agent_nam="b")
+
+
+def test_one_name_of_an_sdk_may_stand_alone() -> None:
+    assert MeterOptions(prefer_httpx="gemini").prefer_httpx == ("gemini",)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("emit_metrics", "did you mean emit_metric?"),
+        ("on_alerts", "did you mean on_alert?"),
+        ("timeout", "did you mean hook_timeout_s?"),
+        ("x", "options are agent_name, async_emit"),
+    ],
+)
+def test_an_unknown_option_says_which_there_are(name: str, hint: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        made(**{name: 1})
+    assert str(caught.value).startswith(f"MeterOptions has no option {name!r}; ")
+    assert hint in str(caught.value)
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_an_option_of_a_later_release_says_what_to_use_until_then(name: str) -> None:
+    assert name not in NAMES
+    with pytest.raises(ConfigurationError) as caught:
+        made(**{name: None})
+    message = str(caught.value)
+    assert message == f"MeterOptions({name}=…): {LATER[name]}."
+    assert (
+        "use " in message or "leave it out" in message or "decide in" in message or "read them in" in message
+    )
