@@ -1,4 +1,4 @@
-"""The documents say what there is: every option, emitter, vendor and command, and links that lead somewhere."""
+"""The documents say what there is: every option, emitter, vendor and command; links lead somewhere."""
 
 from __future__ import annotations
 

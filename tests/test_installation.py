@@ -172,7 +172,8 @@ assert not {"httpx", "httpx2", "openai", "aiohttp"} & set(sys.modules), sorted(s
 import httpx, httpx2
 assert httpx.__spec__.loader.__class__.__name__ == "SourceFileLoader", httpx.__spec__.loader
 for library in (httpx, httpx2):
-    with library.Client(transport=library.MockTransport(lambda r: library.Response(200, json={"id": "x"}))) as c:
+    mock = library.MockTransport(lambda request: library.Response(200, json={"id": "x"}))
+    with library.Client(transport=mock) as c:
         c.post("https://api.openai.com/v1/chat/completions", json={"model": "gpt-4o"})
 assert len(memory.events) == 2, memory.events
 uninstrument()

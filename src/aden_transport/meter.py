@@ -112,7 +112,10 @@ class Orphans:
     def _end_each(self) -> None:
         get = self.queue.get
         while True:
-            get().close()
+            try:
+                get().close()
+            except BaseException as exc:  # noqa: BLE001 - an emitter's SystemExit must not end this thread
+                internal_fault("orphans", exc)
 
     def settle(self, timeout: float) -> None:
         """Have those ended that wait; `timeout` seconds for one that the thread is ending just now."""

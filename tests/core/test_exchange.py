@@ -424,7 +424,7 @@ def test_a_hook_is_told_about_the_call() -> None:
     exchange = bench.open(wire({**HELLO, "max_tokens": 100, "n": 2, "stream": True}))
     step = exchange.start()
     assert isinstance(step, Ask)
-    assert step.params is exchange.body
+    assert step.params == exchange.body
     told = step.context
     assert (told.model, told.provider, told.operation, told.stream) == ("gpt-4o", "openai", "chat", True)
     assert (told.trace_id, told.span_id) == (exchange.logical.trace_id, exchange.span_id)
@@ -844,3 +844,20 @@ def test_metadata_of_another_shape_is_none(metadata: Any) -> None:
 
 def test_the_path_of_the_table_is_the_one_that_is_metered() -> None:
     assert Bench().open(wire(HELLO)).wire.path == CHAT
+
+
+@pytest.mark.parametrize("fail_open", [True, False])
+def test_a_fault_in_deciding_follows_fail_open(fail_open: bool) -> None:
+    bench = Bench(fail_open=fail_open)
+    exchange = bench.open(wire(b'{"model":"gpt-4o"}'))
+    step = exchange.decide_failed(RuntimeError("ours"))
+    assert isinstance(step, Send if fail_open else Refuse)
+    assert exchange.state == ("sent" if fail_open else "ended")
+
+
+def test_a_rewrite_that_fails_becomes_an_alert() -> None:
+    bench = Bench(has_hook=True)
+    exchange, _ = degrade(bench, wire(b'{"model":"gpt-4o"}'))
+    exchange.rewrite_failed(RuntimeError("ours"))
+    assert (exchange.decision.action, exchange.decision.hindered) == ("alert", "rewrite failed")
+    assert (exchange.degraded_from, exchange.sent_model) == (None, "gpt-4o")

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 from .._fork import on_fork_in_child
@@ -41,9 +42,10 @@ def drive(exchange: Exchange, step: Step, hook: Hook | None, timeout: float) -> 
         match step:
             case Ask():
                 assert hook is not None
-                step = _ask(exchange, step, hook, timeout)
+                step = _go_on(exchange, _ask(exchange, step, hook, timeout))
             case Wait():
-                step = exchange.waited(_sleep(step.seconds))
+                slept = _sleep(step.seconds)
+                step = _go_on(exchange, partial(exchange.waited, slept))
             case Send() | Refuse():
                 return step
 
@@ -53,27 +55,36 @@ async def drive_async(exchange: Exchange, step: Step, hook: Hook | None, timeout
         match step:
             case Ask():
                 assert hook is not None
-                step = await _ask_async(exchange, step, hook, timeout)
+                step = _go_on(exchange, await _ask_async(exchange, step, hook, timeout))
             case Wait():
-                step = exchange.waited(await _sleep_async(step.seconds))
+                slept = await _sleep_async(step.seconds)
+                step = _go_on(exchange, partial(exchange.waited, slept))
             case Send() | Refuse():
                 return step
 
 
-def _ask(exchange: Exchange, step: Ask, hook: Hook, timeout: float) -> Step:
+def _go_on(exchange: Exchange, answer: Callable[[], Step]) -> Step:
+    """The next step; where ours fails to make it, what `fail_open` says."""
+    try:
+        return answer()
+    except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
+        return exchange.decide_failed(exc)
+
+
+def _ask(exchange: Exchange, step: Ask, hook: Hook, timeout: float) -> Callable[[], Step]:
     token = _in_hook.set(True)
     try:
         result = hook(step.params, step.context)
         if inspect.isawaitable(result):
             result = _on_our_loop(result, timeout)
     except Exception as exc:  # noqa: BLE001 - a user's hook: `fail_open` decides
-        return exchange.answer_failed(exc)
+        return partial(exchange.answer_failed, exc)
     finally:
         _in_hook.reset(token)
-    return exchange.answer(result)
+    return partial(exchange.answer, result)
 
 
-async def _ask_async(exchange: Exchange, step: Ask, hook: Hook, timeout: float) -> Step:
+async def _ask_async(exchange: Exchange, step: Ask, hook: Hook, timeout: float) -> Callable[[], Step]:
     import anyio
 
     token = _in_hook.set(True)
@@ -83,10 +94,10 @@ async def _ask_async(exchange: Exchange, step: Ask, hook: Hook, timeout: float) 
             with anyio.fail_after(timeout):
                 result = await result
     except Exception as exc:  # noqa: BLE001 - a user's hook: `fail_open` decides
-        return exchange.answer_failed(exc)
+        return partial(exchange.answer_failed, exc)
     finally:
         _in_hook.reset(token)
-    return exchange.answer(result)
+    return partial(exchange.answer, result)
 
 
 def _sleep(seconds: float) -> float:

@@ -14,7 +14,7 @@ from typing import Any
 from .._guard import internal_fault
 from ..core.exchange import Exchange
 from ..core.header_figures import AnswerHeaders
-from ..core.steps import SEND, Refuse, Send
+from ..core.steps import SEND, Refuse, Send, Step
 from ..core.wire import Pairs, Rewrite, WireRequest
 from ..framing.content_encoding import decoder_for
 from ..meter import Meter, classifier, orphans
@@ -105,12 +105,12 @@ class Family:
         """Decide, send through `transport`, and observe. `client`, of the seam, is passed to it."""
         sent = request
         try:
-            step = exchange.start(judged=not in_hook())
+            step = begin(exchange)
             if step is not SEND:
                 step = drive(exchange, step, meter.hook, meter.hook_timeout_s)
                 if isinstance(step, Refuse):
                     return self.refuse(step, request)
-                sent = self._changed(request, step)
+                sent = self._changed(request, step, exchange)
             token = inside.set((exchange, rank))
             try:
                 response = transport(sent) if client is None else transport(client, sent)
@@ -133,12 +133,12 @@ class Family:
     ) -> Any:
         sent = request
         try:
-            step = exchange.start(judged=not in_hook())
+            step = begin(exchange)
             if step is not SEND:
                 step = await drive_async(exchange, step, meter.hook, meter.hook_timeout_s)
                 if isinstance(step, Refuse):
                     return self.refuse(step, request)
-                sent = self._changed(request, step)
+                sent = self._changed(request, step, exchange)
             token = inside.set((exchange, rank))
             try:
                 response = await (transport(sent) if client is None else transport(client, sent))
@@ -150,8 +150,14 @@ class Family:
         self._observe(response, request, exchange, self.async_tee, client)
         return response
 
-    def _changed(self, request: Any, step: Send) -> Any:
-        return request if step.rewrite is None else self.rewritten(request, step.rewrite)
+    def _changed(self, request: Any, step: Send, exchange: Exchange) -> Any:
+        if step.rewrite is None:
+            return request
+        try:
+            return self.rewritten(request, step.rewrite)
+        except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
+            exchange.rewrite_failed(exc)
+            return request
 
     def refuse(self, step: Refuse, request: Any) -> Any:
         """Raise the refusal, or return it as a response where the SDK would take a raise for a fault of
@@ -285,6 +291,14 @@ def open_exchange(family: Family, meter: Meter, request: Any, host: str) -> Exch
     except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
         internal_fault("open", exc)
         return None
+
+
+def begin(exchange: Exchange) -> Step:
+    """The exchange's first step; where ours fails, what `fail_open` says."""
+    try:
+        return exchange.start(judged=not in_hook())
+    except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
+        return exchange.decide_failed(exc)
 
 
 def address(url: Any) -> tuple[str, str]:

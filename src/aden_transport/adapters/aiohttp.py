@@ -20,8 +20,8 @@ from ..core.steps import SEND, Refuse
 from ..core.wire import Rewrite, WireRequest
 from ..emitters.delivery import in_emitter
 from ..meter import Meter, classifier, orphans, state
-from ._drive import drive_async, in_hook
-from ._family import inside
+from ._drive import drive_async
+from ._family import begin, inside
 
 __all__ = ["put", "remove"]
 
@@ -212,13 +212,13 @@ async def _send(
     url: Any,
 ) -> Any:
     try:
-        step = exchange.start(judged=not in_hook())
+        step = begin(exchange)
         if step is not SEND:
             step = await drive_async(exchange, step, meter.hook, meter.hook_timeout_s)
             if isinstance(step, Refuse):
                 raise step.error
             if step.rewrite is not None:
-                str_or_url, kwargs = _rewritten(url, kwargs, step.rewrite)
+                str_or_url, kwargs = _changed(exchange, str_or_url, url, kwargs, step.rewrite)
         token = inside.set((exchange, 0))
         try:
             response = await original(session, method, str_or_url, **kwargs)
@@ -229,6 +229,16 @@ async def _send(
         raise
     _observe(response, exchange)
     return response
+
+
+def _changed(
+    exchange: Exchange, str_or_url: Any, url: Any, kwargs: dict[str, Any], change: Rewrite
+) -> tuple[Any, dict[str, Any]]:
+    try:
+        return _rewritten(url, kwargs, change)
+    except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
+        exchange.rewrite_failed(exc)
+        return str_or_url, kwargs
 
 
 def _rewritten(url: Any, kwargs: Mapping[str, Any], change: Rewrite) -> tuple[Any, dict[str, Any]]:

@@ -124,7 +124,7 @@ class Classifier:
         return vendor is not None or path.endswith(CALL_TAILS) or "/responses/" in path
 
     def _vendor_of_new_host(self, host: str) -> Vendor | None:
-        name = host.lower()
+        name = host.lower().rstrip(".")
         bare = name.rpartition(":")[0] if name.count(":") == 1 else name
         found = next((v for v in self._vendors if name in v.hosts or bare in v.hosts), None)
         if found is None:

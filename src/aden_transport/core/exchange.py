@@ -148,7 +148,25 @@ class Exchange:
         if not self.settings.has_hook or not judged:
             return self._send()
         self._move(ASKING)
-        return Ask(self.body, self._hook_context())
+        return Ask(dict(self.body), self._hook_context())
+
+    def decide_failed(self, exc: BaseException) -> Step:
+        """Deciding raised, which it must not: `fail_open` says whether the request leaves, as it is."""
+        internal_fault("decide", exc)
+        self.decision, self.degraded_from, self.sent_model = ALLOW, None, self.model
+        self.usage_filter = None
+        if self.settings.fail_open:
+            self.state = SENT
+            self.sent_at = self.settings.clock()
+            return SEND
+        return self._refuse(Decision("block", f"deciding failed: {type(exc).__name__}", "policy"))
+
+    def rewrite_failed(self, exc: BaseException) -> None:
+        """The changes could not be made: the request leaves as it is."""
+        internal_fault("rewrite", exc)
+        self.usage_filter = None
+        if self.degraded_from is not None:
+            self._hinder("rewrite failed")
 
     def _hook_context(self) -> BeforeRequestContext:
         from datetime import UTC, datetime
