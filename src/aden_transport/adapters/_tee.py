@@ -130,11 +130,11 @@ def collected(inner: Any, exchange: Exchange, observer: StreamObserver) -> Itera
             for seen in islice(pieces, left):
                 append(seen)
                 try:
-                    quiet = seen[place] == byte
+                    if seen[place] != byte and not look():
+                        break
                 except IndexError:
-                    quiet = False
-                if not quiet and not look():
-                    break
+                    if not look():
+                        break
                 yield seen
             else:
                 if seen is None:

@@ -26,8 +26,8 @@ MAX_EDGE = 1024 * 1024
 """How far the kept end may grow to hold one large last event."""
 STEP = 8 * 1024
 """How much is parsed at a time, so that what is kept is not there several times over."""
-MANY = 16
-"""How many pieces may pass between two looks at how much is kept: of the largest, 1 MiB."""
+MANY = 64
+"""How many pieces may pass between two looks at how much is kept."""
 FIRST_EVENTS = 1
 LAST_EVENTS = 4
 MAX_WHOLE = 1024 * 1024
@@ -155,6 +155,7 @@ class StreamObserver:
         "_left",
         "_on_first",
         "_on_terminal",
+        "_pace",
         "_parser",
         "_quiet",
         "_reading",
@@ -195,7 +196,7 @@ class StreamObserver:
         self._quiet = bytes((self.byte,))
         self._size = self._sized = 0
         """Bytes of the first `_sized` of `chunks`; those are joined, the later ones are pieces."""
-        self._left = 1
+        self._left = self._pace = 1
         self._ending = self._ended = False
         self.skipped = 0
         """Decoded bytes that were neither kept nor read."""
@@ -250,8 +251,10 @@ class StreamObserver:
             self._make_room()
             self._size = sum(map(len, chunks))
         self._sized = len(chunks)
-        # As many as make 16 KiB if they are like the last ones.
-        return min(MANY, max(1, EDGE * count // max(1, new)))
+        # As many as make 16 KiB if they are like the last ones, but no more than twice as many as before.
+        fitting = EDGE * count // max(1, new)
+        self._pace = max(1, min(MANY, fitting, 2 * self._pace))
+        return self._pace
 
     def _begins_last(self, window: bytes) -> bool:
         """Whether the newest event in `window` is the protocol's last one: its first line says so, or,
