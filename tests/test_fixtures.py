@@ -30,6 +30,7 @@ ASKED: dict[str, tuple[str, dict[str, Any]]] = {
     "gemini-generate.json": (f"{GEMINI}:generateContent", {}),
     "gemini-stream.sse": (f"{GEMINI}:streamGenerateContent?alt=sse", {}),
 }
+INPUT = dict.fromkeys(ASKED, 11) | {"openai-responses.sse": 8}
 CUTS: dict[str, Callable[[bytes], list[bytes]]] = {
     "whole": lambda data: [data],
     "bytes": lambda data: [data[at : at + 1] for at in range(len(data))],
@@ -65,7 +66,7 @@ def answered(name: str, pieces: list[bytes]) -> MetricEvent:
 def test_an_answer_is_read_alike_however_it_is_cut(name: str, cut: str) -> None:
     event = answered(name, CUTS[cut]((FIXTURES / name).read_bytes()))
     assert event.usage is not None
-    assert (event.usage.input_tokens, event.usage.output_tokens) == (5, 4)
+    assert (event.usage.input_tokens, event.usage.output_tokens) == (INPUT[name], 4)
     assert (event.usage_source, event.faults, event.error) == ("reported", (), None)
     assert event.finish_reasons in (("stop",), ("end_turn",), ("STOP",), ("completed",))
     assert event.cost_usd is not None
