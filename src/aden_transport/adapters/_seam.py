@@ -133,11 +133,16 @@ def meter_of(client: Any, request: Any) -> tuple[Meter, int] | None:
         return own, PER_CLIENT
     if state.vendors:
         agent = request.headers.get("user-agent", "")
-        for vendor, meter in state.vendors.items():
-            if speaks_for(vendor, agent.encode("ascii", "replace")):
-                return meter, PER_VENDOR
+        meter = meter_of_sdk(agent.encode("ascii", "replace"))
+        if meter is not None:
+            return meter, PER_VENDOR
     everything = state.everything
     return None if everything is None else (everything, GLOBAL)
+
+
+def meter_of_sdk(agent: bytes) -> Meter | None:
+    """The meter of `instrument_<vendor>()` for the SDK with this user agent, if there is one."""
+    return next((meter for vendor, meter in state.vendors.items() if speaks_for(vendor, agent)), None)
 
 
 def speaks_for(vendor: str, agent: bytes) -> bool:

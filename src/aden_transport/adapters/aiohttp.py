@@ -22,6 +22,7 @@ from ..emitters.delivery import in_emitter
 from ..meter import Meter, classifier, orphans, state
 from ._drive import drive_async
 from ._family import begin, inside
+from ._seam import meter_of_sdk
 
 __all__ = ["put", "remove"]
 
@@ -117,9 +118,9 @@ def put() -> None:
     """Wrap the session's one request method. Safe to repeat."""
     global _patched, _active
     _active = True
+    if _patched is not None:
+        return  # in place, or below a patch that lies on top
     current = aiohttp.ClientSession.__dict__[METHOD]
-    if _patched is not None and (current is _patched[1] or _patched[1] is not None):
-        return
     ours = _bound(current)
     setattr(aiohttp.ClientSession, METHOD, ours)
     _patched = (current, ours)
@@ -161,7 +162,7 @@ def _open(session: Any, method: str, str_or_url: Any, kwargs: Mapping[str, Any])
         headers = _headers(session, kwargs.get("headers"))
         pairs = [(name, name, value) for name, value in headers.items()]
         wire = WireRequest(method, host, target, pairs, _body_of(kwargs), hides_events=False)
-        meter = _meter_of(wire.user_agent or b"")
+        meter = meter_of_sdk(wire.user_agent or b"") or state.everything
         call = classifier.classify(wire)
         if meter is None or call is None:
             return None
@@ -178,15 +179,6 @@ def _headers(session: Any, given: Any) -> dict[bytes, bytes]:
         for name, value in pairs:
             found[str(name).lower().encode()] = str(value).encode("utf-8", "replace")
     return found
-
-
-def _meter_of(agent: bytes) -> Meter | None:
-    from ._seam import speaks_for
-
-    for vendor, meter in state.vendors.items():
-        if speaks_for(vendor, agent):
-            return meter
-    return state.everything
 
 
 def _body_of(kwargs: Mapping[str, Any]) -> bytes | None:
