@@ -7,7 +7,7 @@ import contextvars
 import gzip
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -21,37 +21,30 @@ from aden_transport.core.wire import WireRequest
 from aden_transport.events import MetricEvent
 
 from ..core.kit import CLASSIFIER, OPENAI, Bench, pairs
+from .recorded import bedrock, compatible, google, openai, own_formats
 
 FOLDER = Path(__file__).parents[3] / "shared" / "traffic"
 """Beside the repository; none of it is part of it."""
-PROVIDERS = ("anthropic", "azure", "gemini", "openai", "openai-compatible", "vertex")
+FAMILIES = (openai, google, compatible, own_formats, bedrock)
+PROVIDERS = tuple(provider for family in FAMILIES for provider in family.PROVIDERS)
 ANSWER_HEADERS = ("content-encoding", "content-length", "transfer-encoding")
 SMALL = 4096
 """A body of fewer bytes is fed byte by byte, too."""
 
+
+def of_all_families(name: str) -> dict[str, Any]:
+    return {key: value for family in FAMILIES for key, value in getattr(family, name, {}).items()}
+
+
+LISTED: Mapping[str, Mapping[str, str]] = of_all_families("LISTED")
+REPEATED: Mapping[str, str] = of_all_families("REPEATED")
+ADJUST: Mapping[str, Callable[[Mapping[str, Any], dict[str, int]], None]] = of_all_families("ADJUST")
 NO_USE = {
-    "admin.usage": "figures of the past, no call to a model",
-    "assistants": "a stored object",
-    "assistants.runs": "Assistants are not metered in this release",
-    "assistants.steps": "a stored object",
-    "assistants.threads": "a stored object",
-    "batchGenerateContent": "batches are not metered in this release",
-    "batches": "batches are not metered in this release",
-    "cachedContents": "a stored object",
-    "conversations": "a stored object",
-    "countTokens": "counting, no consumption",
-    "files": "a stored object",
-    "fine_tuning": "training is not metered in this release",
-    "messages.batches": "batches are not metered in this release",
-    "messages.count_tokens": "counting, no consumption",
-    "models": "a list",
-    "realtime.rest": "a ticket for a WebSocket",
-    "responses.delete": "a stored object",
-    "responses.input_items": "a stored object",
-    "responses.input_tokens": "counting, no consumption",
-    "vector_stores": "a stored object",
+    (provider, api): reason
+    for family in FAMILIES
+    for provider in family.PROVIDERS
+    for api, reason in getattr(family, "NO_USE", {}).items()
 }
-"""APIs of the recordings that are no metered operation: the classifier has to say so."""
 
 
 def recordings() -> Iterator[dict[str, Any]]:
@@ -165,15 +158,10 @@ def usage_in_our_convention(provider: str, expected: Mapping[str, Any]) -> dict[
     """`input_tokens` includes the cache, `output_tokens` includes reasoning."""
     figures = {name: expected[name] or 0 for name in TOKENS}
     figures["cache_write_1h_tokens"] = expected["cache_write_1h"] or 0
-    sent, made = expected["input_tokens"] or 0, expected["output_tokens"] or 0
-    if provider == "anthropic":
-        # Its `input_tokens` leave out what was read from the cache and written to it.
-        sent += figures["cached_tokens"] + figures["cache_write_tokens"]
-    elif provider in ("gemini", "vertex"):
-        # `promptTokenCount` leaves out tool-use prompts, `candidatesTokenCount` leaves out thoughts.
-        sent += expected["tool_use_prompt_tokens"] or 0
-        made += figures["reasoning_tokens"]
-    return figures | {"input_tokens": sent, "output_tokens": made}
+    figures |= {name: expected[name] or 0 for name in ("input_tokens", "output_tokens")}
+    if provider in ADJUST:
+        ADJUST[provider](expected, figures)
+    return figures
 
 
 def told(event: MetricEvent) -> dict[str, Any]:
@@ -204,44 +192,6 @@ def differences(recording: Mapping[str, Any], event: MetricEvent) -> set[str]:
     return {name for name in found.keys() & wanted.keys() if found[name] != wanted[name]}
 
 
-LISTED: Mapping[str, Mapping[str, str]] = {
-    "gemini.chat-completions.*": {
-        "output_tokens": "the compatible endpoint names thinking only in the total; ours includes it",
-        "reasoning_tokens": "the compatible endpoint names thinking only in the total; ours includes it",
-    },
-    "azure.*": {
-        "request_id": "`apim-request-id` is what Azure's support asks for, the recording took `x-request-id`",
-        "request_model": "the deployment in the path decides, whatever the body says",
-    },
-    "gemini.streamgeneratecontent.200.stream.aa80d05d": {
-        "output_tokens": "the last usage has no candidates and adds up to its own total without them",
-    },
-    "openai.audio-speech.*": {"reported": "speech is billed by the characters of the request"},
-    "openai.images.*": {
-        "reported": "images without usage are billed by the piece",
-        "image_output_tokens": "all output of the images API is image tokens, named as such or not",
-    },
-    "openai.responses-compact.*": {"reported": "the usage of a compaction is consumption; left out there"},
-    "openai.responses-get.200.stream.*": {
-        "stream": "a poll's query asks for the stream, the event tells of the call that is polled for",
-    },
-    "openai.responses.200.plain.174d6193": {
-        "finish_reasons": 'a status "complete" is none of the documented ones',
-    },
-    "openai.responses.200.plain.7bbb99c4": {"finish_reasons": "queued work has no reason to have ended"},
-    "openai.responses.200.*.f1634e3b": {"finish_reasons": "the reason of an incomplete answer says more"},
-    "openai.responses.200.*.1f758edc": {"finish_reasons": "the reason of an incomplete answer says more"},
-    "openai.responses.200.plain.286f8c9e": {"tools": "calls of MCP servers count as tool calls"},
-    "openai.responses.200.stream.89c0af79": {"tools": "calls of MCP servers count as tool calls"},
-    "vertex.*": {
-        "service_tier": "the traffic type is no tier, except where it names one with its own price",
-        "finish_reasons": "a blocked prompt's reason, and the names of enums that came as numbers",
-        "reported": "a traffic type alone is no usage",
-    },
-}
-"""Where an event says something else than the recording's figures, and why."""
-
-
 def reasons_for(recording_id: str) -> Mapping[str, str]:
     return {
         k: v
@@ -251,8 +201,11 @@ def reasons_for(recording_id: str) -> Mapping[str, str]:
     }
 
 
-CALLS = [recording_id for recording_id, recording in RECORDINGS.items() if recording["api"] not in NO_USE]
-REPEATED = {"openai.responses-get.200.plain.54070794": "polled before its end: no event"}
+CALLS = [
+    recording_id
+    for recording_id, recording in RECORDINGS.items()
+    if (recording["provider"], recording["api"]) not in NO_USE
+]
 
 
 def without_times(event: MetricEvent) -> dict[str, Any]:
@@ -302,9 +255,12 @@ def test_a_recorded_poll_before_the_end_is_no_event(recording_id: str) -> None:
 
 
 def test_what_is_recorded_of_other_apis_is_no_metered_call() -> None:
-    others = [recording for recording in RECORDINGS.values() if recording["api"] in NO_USE]
+    others = [
+        recording for recording in RECORDINGS.values() if (recording["provider"], recording["api"]) in NO_USE
+    ]
     assert {r["id"] for r in others if CLASSIFIER.classify(request_of(r)) is not None} == set()
-    assert {r["api"] for r in others} == NO_USE.keys()
+    named = {api for _, api in NO_USE}
+    assert {r["api"] for r in others} == named
 
 
 def test_every_disagreement_that_is_listed_is_one_and_all_recordings_are_counted() -> None:

@@ -131,6 +131,8 @@ def _read_answer(exchange: Exchange, reading: Reading, ending: Ending) -> UsageS
             observer.read(operation, reading, error=status >= 400)
             if ending in (CLOSED, FAILED) and reading.usage is None and status < 400:
                 reading.faults.append("body.abandoned")
+        if operation.read_headers is not None:
+            operation.read_headers(exchange.headers.kept(), reading)
         if operation.rate_by is not None and status < 400:
             details = operation.read_request(exchange.body) if operation.read_request else {}
             reading.usage = operation.rate_by(details, reading.usage)
@@ -189,7 +191,11 @@ def _take_answer(record: Concluded, exchange: Exchange, reading: Reading) -> Non
         _take_error(record, exchange, reading)
     usage = reading.usage
     if usage is not None:
-        _price(record, exchange, reading, usage)
+        if reading.stated_cost is not None:
+            record.cost_nano_usd = reading.stated_cost
+            record.price_source = f"stated by {exchange.call.vendor.id}"
+        else:
+            _price(record, exchange, reading, usage)
         if reading.response_id is not None and reading.details and reading.details.get("background"):
             _first_time(exchange, reading.response_id)
     elif operation.free and status < 400:

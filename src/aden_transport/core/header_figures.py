@@ -87,9 +87,13 @@ class AnswerHeaders:
         at = plan.encoding_at
         self.content_encoding: bytes | None = None if at is None else pairs[at][2]
 
+    def kept(self) -> dict[bytes, bytes]:
+        """The allow-listed headers by lower-case name."""
+        return {name: value for _, name, value in self._kept[:MAX_KEPT]}
+
     def figures(self, vendor: Vendor, at: float, client_request_id: bytes | None) -> dict[str, Any]:
         """The event's fields that stand in the headers. `at`: seconds since the epoch."""
-        found = {name: value for _, name, value in self._kept[:MAX_KEPT]}
+        found = self.kept()
         figures: dict[str, Any] = {
             "headers": {name.decode("ascii", "replace"): plain(value) for name, value in found.items()},
             "request_id": _first(found, vendor.request_id_headers),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any, Literal
 
 from ..events import NormalizedUsage, RateLimit, ToolCallMetric
@@ -50,6 +51,12 @@ class Reading:
     """Of an answer that may be deferred: `"queued"`, `"in_progress"`, `"completed"`, …"""
     incomplete = False
     details: dict[str, Any] | None = None
+    units: dict[str, float] | None = None
+    """Billed units that are no field of `NormalizedUsage`, by the name of their rate."""
+    stated_cost: int | None = None
+    """Nano-dollars, where the vendor states its own price of the call."""
+    batch = False
+    """Whether the work was done at the vendor's batch prices."""
     text_bytes = 0
     """UTF-8 bytes of generated text, reasoning and arguments, for estimates."""
     faults: list[str]
@@ -82,6 +89,22 @@ class Reading:
         if self.details is None:
             self.details = {}
         self.details[key] = value
+
+    def unit(self, name: str, amount: float) -> None:
+        """Note billed units, `name` being one of `pricing.RATE_NAMES`."""
+        if amount:
+            if self.units is None:
+                self.units = {}
+            self.units[name] = amount
+
+    def state_cost(self, usd: Any) -> None:
+        """Note what the vendor says that the call costs, in US dollars; what is no amount is a fault."""
+        if usd is None:
+            return
+        if isinstance(usd, (int, float)) and not isinstance(usd, bool) and 0 <= usd <= 1e6:
+            self.stated_cost = round(Fraction(repr(usd)) * 1_000_000_000)
+        elif "cost.malformed" not in self.faults:
+            self.faults.append("cost.malformed")
 
 
 def text(value: Any, limit: int = 256) -> str | None:
@@ -116,6 +139,7 @@ def malformed(reading: Reading) -> None:
         reading.faults.append("usage.malformed")
 
 
+ReadHeaders = Callable[[Headers, "Reading"], None]
 ReadBody = Callable[[Mapping[str, Any], Reading], None]
 ReadEvent = Callable[[str, Mapping[str, Any], Reading], None]
 
@@ -162,6 +186,8 @@ class Operation:
     """What the vendor does with a `metadata` member of the body."""
     rate_by: Callable[[Mapping[str, Any], NormalizedUsage | None], NormalizedUsage | None] | None = None
     """Usage that follows from the request alone (characters of speech, images × n)."""
+    read_headers: ReadHeaders | None = None
+    """Reads figures that stand in the answer's kept headers, after its body was read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,3 @@
+"""Amazon Bedrock."""
+
+PROVIDERS: tuple[str, ...] = ()

@@ -1,0 +1,3 @@
+"""Cohere, Mistral, Ollama, Voyage and Hugging Face."""
+
+PROVIDERS: tuple[str, ...] = ()
