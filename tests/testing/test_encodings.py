@@ -23,7 +23,7 @@ INSTALLED = {
     "gzip": True,
     "deflate": True,
     "br": find_spec("brotli") is not None,
-    "zstd": find_spec("zstandard") is not None,
+    "zstd": find_spec("backports") is not None and find_spec("backports.zstd") is not None,
 }
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from typing import Any
 
+from ..attributes import current_attributes
 from ..events import Decision
 from .wire import WireRequest
 
@@ -19,16 +24,44 @@ MAX_PAUSE_S = 120.0
 _unfinished: ContextVar[LogicalCall | None] = ContextVar("aden_unfinished_call", default=None)
 
 
+MAX_LEFT = 256
+
+
+class _OfThread(threading.local):
+    """Failed calls whose context may have been a copy that is gone, by what they sent."""
+
+    def __init__(self) -> None:
+        self.left: dict[tuple[bytes, int], LogicalCall] = {}
+
+
+_of_thread = _OfThread()
+
+
 class LogicalCall:
     """What the attempts of one call share."""
 
-    __slots__ = ("attempt", "body_hash", "decision", "ended_at", "number", "redirected", "target")
+    __slots__ = (
+        "attempt",
+        "attributes",
+        "body_hash",
+        "decision",
+        "ended_at",
+        "number",
+        "redirected",
+        "target",
+        "task",
+        "waiting",
+    )
 
     target: bytes
     body_hash: int
     ended_at: float
     redirected: bool
-    """Set, with the three above, when an attempt ends that another may follow."""
+    attributes: Mapping[str, Any] | None
+    task: weakref.ref[Any] | None
+    """Set, with the five above, when an attempt ends that another may follow."""
+    waiting: bool
+    """Until one request has taken it up: tasks that inherit the context do not all carry it on."""
 
     def __init__(self, number: int, attempt: int) -> None:
         self.number = number
@@ -49,34 +82,83 @@ class LogicalCall:
 
 
 def begin(wire: WireRequest, bits: Callable[[int], int], clock: Callable[[], float]) -> LogicalCall:
-    """The call that this request belongs to: one that has just failed or was redirected in this context,
-    or a new one with an id of random `bits`.
+    """The call that this request belongs to: one that has just failed or was redirected here, or a new
+    one with an id of random `bits`.
 
-    Stainless SDKs count in `x-stainless-retry-count`; the others repeat the same request.
+    Stainless SDKs count in `x-stainless-retry-count`, the others repeat the same request. A framework that
+    tries the same again begins to count anew: its repetition is a further attempt, and judged anew.
     """
-    call = _unfinished.get()
-    count = wire.retry_count
-    if call is None:
+    call, count = _unfinished.get(), wire.retry_count
+    anew = count == 0
+    if call is not None:
+        _unfinished.set(None)
+    elif _of_thread.left:
+        call, anew = _left_by_another(wire), True
+    if call is None or not call.waiting or not _repeats(call, wire, clock()):
         return LogicalCall(bits(192), count or 0)
-    _unfinished.set(None)
-    same = (
-        call.body_hash == hash(wire.body)
-        and (call.redirected or call.target == wire.target)
-        and clock() - call.ended_at <= MAX_PAUSE_S
-    )
-    if not same or (count == 0 and not call.redirected):
-        return LogicalCall(bits(192), count or 0)
+    call.waiting = False
     if call.redirected:
         call.redirected = False
-    else:
-        call.attempt += 1
+        return call
+    call.attempt += 1
+    if anew:
+        call.decision = None
     return call
 
 
+def _repeats(call: LogicalCall, wire: WireRequest, now: float) -> bool:
+    return (
+        call.body_hash == hash(wire.body)
+        and (call.redirected or call.target == wire.target)
+        and now - call.ended_at <= MAX_PAUSE_S
+    )
+
+
+def _left_by_another(wire: WireRequest) -> LogicalCall | None:
+    """The equal call that failed on this thread in a context that is not ours, given up since."""
+    key = (wire.target, hash(wire.body))
+    call = _of_thread.left.get(key)
+    if call is None or call.attributes != current_attributes():
+        return None
+    task = call.task() if call.task is not None else None
+    if task is not None and not task.done():  # it waits to send the request again itself
+        return None
+    del _of_thread.left[key]
+    return call
+
+
+def _current_task() -> Any:
+    """The asyncio or trio task that runs here, or None."""
+    if (trio := sys.modules.get("trio")) is not None and trio.lowlevel.in_trio_run():
+        return trio.lowlevel.current_task()
+    asyncio = sys.modules.get("asyncio")
+    try:
+        return asyncio.current_task() if asyncio is not None else None
+    except RuntimeError:
+        return None
+
+
 def note_unfinished(call: LogicalCall, wire: WireRequest, now: float, *, redirected: bool = False) -> None:
-    """Remember in this context that `call` may be sent again."""
+    """Remember here that `call` may be sent again.
+
+    In the context, and, for frameworks that run each attempt in a copy of theirs, in the thread.
+    """
     call.ended_at = now
     call.target = wire.target
     call.body_hash = hash(wire.body)
     call.redirected = redirected
+    call.waiting = True
     _unfinished.set(call)
+    if not redirected:
+        _leave_to_thread(call)
+
+
+def _leave_to_thread(call: LogicalCall) -> None:
+    task, left = _current_task(), _of_thread.left
+    if task is not None and not hasattr(task, "done"):  # trio does not say when a task has ended
+        return
+    call.task = None if task is None else weakref.ref(task)
+    call.attributes = current_attributes()
+    if len(left) >= MAX_LEFT:
+        left.clear()
+    left[call.target, call.body_hash] = call

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-__all__ = ["KINDS", "VENDORS", "error_body", "kind_of_status", "status_of"]
+__all__ = ["KINDS", "VENDORS", "error_body", "error_headers", "kind_of_status", "status_of"]
 
-VENDORS = ("openai", "anthropic", "gemini")
+VENDORS = ("openai", "anthropic", "gemini", "cohere", "mistral", "ollama", "bedrock")
 
 
 class Kind(NamedTuple):
@@ -143,5 +143,37 @@ def error_body(
             kind_url = "type.googleapis.com/google.rpc.RetryInfo"
             error["details"] = [{"@type": kind_url, "retryDelay": f"{retry_after_s:g}s"}]
         return {"error": error}
+    if vendor in ("cohere", "bedrock"):
+        return {"message": message}
+    if vendor == "ollama":
+        return {"error": message}
+    if vendor == "mistral" and status in (401, 422):
+        return {
+            "detail": message if status == 401 else [{"type": "missing", "loc": ["body"], "msg": message}]
+        }
     openai_type, openai_code = words.openai
+    if vendor == "mistral":
+        return {"object": "error", "message": message, "type": openai_type, "param": None, "code": code}
     return {"error": {"message": message, "type": openai_type, "param": param, "code": code or openai_code}}
+
+
+BEDROCK_NAMES = {
+    401: "UnrecognizedClientException",
+    403: "AccessDeniedException",
+    404: "ResourceNotFoundException",
+    408: "ModelTimeoutException",
+    429: "ThrottlingException",
+    500: "InternalServerException",
+    503: "ServiceUnavailableException",
+}
+
+
+def error_headers(vendor: str, kind: str, status: int) -> tuple[tuple[str, str], ...]:
+    """What a vendor says of a failure in headers."""
+    if vendor == "anthropic":  # its client asks this before it retries
+        return (("x-should-retry", str(status in {408, 409, 429} or status >= 500).lower()),)
+    if vendor == "bedrock":
+        quota = kind == "insufficient_quota"
+        name = "ServiceQuotaExceededException" if quota else BEDROCK_NAMES.get(status, "ValidationException")
+        return (("x-amzn-errortype", f"{name}:http://internal.amazon.com/coral/com.amazon.bedrock/"),)
+    return ()

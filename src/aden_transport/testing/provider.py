@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import TracebackType
 
 from .answers import Answer, Memory
 from .dialects import respond
+from .errors import VENDORS
 from .limits import RateLimit
 from .received import ReceivedRequest, RequestLog
 from .reply import Reply
@@ -20,11 +21,34 @@ __all__ = ["FakeProvider", "Match"]
 Match = str | Callable[[ReceivedRequest], bool]
 """Which requests: a part of the path and query, or a predicate."""
 
+BASE_PATHS: Mapping[str, str] = {
+    "anthropic": "",
+    "azure": "",
+    "bedrock": "",
+    "cerebras": "/cerebras",
+    "cohere": "",
+    "deepseek": "/deepseek/v1",
+    "fireworks": "/fireworks/inference/v1",
+    "gemini": "",
+    "groq": "/groq",
+    "huggingface": "/huggingface/v1",
+    "mistral": "/mistral",
+    "ollama": "",
+    "openai": "/v1",
+    "openrouter": "/openrouter/api/v1",
+    "perplexity": "/perplexity",
+    "together": "/together/v1",
+    "vertex": "",
+    "voyage": "/voyage/v1",
+    "xai": "/xai/v1",
+}
+"""Where each vendor's SDK, or OpenAI's for those that have none, takes its API to begin."""
+
 _MIB = 1024 * 1024
 
 
 class FakeProvider:
-    """OpenAI (and Azure), Anthropic, Gemini and Vertex in one server; the path tells which.
+    """All vendors' dialects in one server; the path tells which.
 
     ::
 
@@ -55,10 +79,7 @@ class FakeProvider:
         self.default = Reply() if reply is None else reply
         self.clock = clock
         self.memory = Memory()
-        self.limits = {
-            vendor: RateLimit(requests=limit_requests, tokens=limit_tokens)
-            for vendor in ("openai", "anthropic", "gemini")
-        }
+        self.limits = {vendor: RateLimit(requests=limit_requests, tokens=limit_tokens) for vendor in VENDORS}
         self._log = RequestLog(max_requests=max_requests, max_bytes=max_recorded_mib * _MIB)
         self._server = Server(self._answer, log=self._log, port=port)
         self._lock = threading.Lock()
@@ -112,6 +133,15 @@ class FakeProvider:
     @property
     def azure_endpoint(self) -> str:
         return self.url
+
+    def base_url(self, vendor: str) -> str:
+        """The base URL that an SDK is given to talk to `vendor`, one of `BASE_PATHS`.
+
+        Raises: ValueError for another name.
+        """
+        if vendor not in BASE_PATHS:
+            raise ValueError(f"no dialect {vendor!r}: use one of {', '.join(BASE_PATHS)}")
+        return self.url + BASE_PATHS[vendor]
 
     # What to answer
 

@@ -15,7 +15,7 @@ from ..answers import Answer, Call, ProviderError, compact, drop_omitted, pretty
 from ..plan import count_tokens, strings
 from .openai_usage import as_mappings
 
-__all__ = ["batch_embed", "create", "embed", "predict"]
+__all__ = ["batch_embed", "create", "embed", "predict", "vector"]
 
 _SIZES = {
     "text-embedding-3-large": 3072,
@@ -38,7 +38,7 @@ def create(call: Call, path: Mapping[str, str]) -> Answer:
     encoded = call.body.get("encoding_format") == "base64"
     data = [
         {"object": "embedding", "index": n, "embedding": _encode(vector) if encoded else vector}
-        for n, vector in enumerate(_vector(str(text), size) for text in inputs)
+        for n, vector in enumerate(vector(str(text), size) for text in inputs)
     ]
     tokens = call.reply.input_tokens or sum(map(_tokens, inputs))
     usage = call.usage({"prompt_tokens": tokens, "total_tokens": tokens})
@@ -50,7 +50,7 @@ def embed(call: Call, path: Mapping[str, str]) -> Answer:
     """Gemini: POST …:embedContent."""
     text = " ".join(strings(call.body.get("content")))
     size = _size(path["model"], call.body.get("outputDimensionality"))
-    body = {"embedding": {"values": _vector(text, size)}, "usageMetadata": _usage(call, count_tokens(text))}
+    body = {"embedding": {"values": vector(text, size)}, "usageMetadata": _usage(call, count_tokens(text))}
     return Answer(200, _JSON, (compact(drop_omitted(body)),), tokens=count_tokens(text))
 
 
@@ -59,7 +59,7 @@ def batch_embed(call: Call, path: Mapping[str, str]) -> Answer:
     requests = as_mappings(call.body.get("requests"))
     texts = [" ".join(strings(request.get("content"))) for request in requests]
     sizes = [_size(path["model"], request.get("outputDimensionality")) for request in requests]
-    vectors = [{"values": _vector(text, size)} for text, size in zip(texts, sizes, strict=True)]
+    vectors = [{"values": vector(text, size)} for text, size in zip(texts, sizes, strict=True)]
     tokens = sum(map(count_tokens, texts))
     body = {"embeddings": vectors, "usageMetadata": _usage(call, tokens)}
     return Answer(200, _JSON, (pretty(drop_omitted(body)),), tokens=tokens)
@@ -73,7 +73,7 @@ def predict(call: Call, path: Mapping[str, str]) -> Answer:
         {
             "embeddings": {
                 "statistics": {"token_count": count_tokens(text), "truncated": False},
-                "values": _vector(text, _size(path["model"], wanted)),
+                "values": vector(text, _size(path["model"], wanted)),
             }
         }
         for text in texts
@@ -99,7 +99,7 @@ def _size(model: str, wanted: Any) -> int:
     )
 
 
-def _vector(text: str, size: int) -> list[float]:
+def vector(text: str, size: int) -> list[float]:
     """Values between -0.1 and 0.1, exact in float32."""
     digest = hashlib.shake_256(text.encode("utf-8", "replace")).digest(size)
     return [(byte - 128) / 2048 for byte in digest]

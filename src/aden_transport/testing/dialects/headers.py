@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from ..answers import Call
 from ..limits import RateLimit
 
@@ -14,6 +16,8 @@ def vendor_headers(call: Call, vendor: str, limit: RateLimit) -> tuple[tuple[str
         return _anthropic(call, limit)
     if vendor == "gemini":
         return _google(call)
+    if vendor in OWN:
+        return OWN[vendor](call, limit)
     if "/openai/deployments/" in call.request.path:
         return _azure(call, limit)
     return _openai(call, limit)
@@ -62,6 +66,34 @@ def _google(call: Call) -> tuple[tuple[str, str], ...]:
         ("vary", "X-Origin"),
         ("vary", "Referer"),
     )
+
+
+def _cohere(call: Call, limit: RateLimit) -> tuple[tuple[str, str], ...]:
+    return (
+        ("x-debug-trace-id", call.hex_id("", 32)),
+        ("x-envoy-upstream-service-time", str(processing_ms(call))),
+        ("x-endpoint-monthly-call-limit", "1000"),
+        ("x-trial-endpoint-call-limit", str(limit.requests)),
+        ("x-trial-endpoint-call-remaining", str(limit.requests_left)),
+    )
+
+
+def _mistral(call: Call, limit: RateLimit) -> tuple[tuple[str, str], ...]:
+    return (
+        ("mistral-correlation-id", _uuid(call, "mistral")),
+        ("x-ratelimit-limit-req-minute", str(limit.requests)),
+        ("x-ratelimit-remaining-req-minute", str(limit.requests_left)),
+        ("x-ratelimit-limit-tokens-minute", str(limit.tokens)),
+        ("x-ratelimit-remaining-tokens-minute", str(limit.tokens_left)),
+    )
+
+
+OWN: Mapping[str, Callable[[Call, RateLimit], tuple[tuple[str, str], ...]]] = {
+    "bedrock": lambda call, _limit: (("x-amzn-requestid", _uuid(call, "amzn")),),
+    "cohere": _cohere,
+    "mistral": _mistral,
+    "ollama": lambda _call, _limit: (),
+}
 
 
 def processing_ms(call: Call) -> int:

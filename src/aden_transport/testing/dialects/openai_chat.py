@@ -12,6 +12,7 @@ from ..answers import Answer, Call, ProviderError, drop_omitted, pretty, sse
 from ..plan import Asked, Plan, Tool, make_plan, prompt_tokens, strings
 from ..reply import NO_USAGE, ToolCall
 from . import azure
+from .compatible import style_of
 from .openai_usage import as_mappings, chat_usage, reasons
 
 __all__ = ["create"]
@@ -31,7 +32,7 @@ def create(call: Call, path: Mapping[str, str]) -> Answer:
     chat = Chat(call, plan, model=call.model(model), choices=choices, azure=deployment is not None)
     tokens = plan.input_tokens + (plan.output_tokens + plan.reasoning_tokens) * choices
     if call.body.get("stream") is True:
-        pieces = sse(chat.chunks(), done=True)
+        pieces = chat.styled() if chat.style is not None else sse(chat.chunks(), done=True)
         return Answer(200, "text/event-stream; charset=utf-8", pieces, stream=True, tokens=tokens)
     return Answer(200, "application/json", (pretty(chat.completion()),), tokens=tokens)
 
@@ -93,6 +94,7 @@ class Chat:
         self.model = model
         self.choices = choices
         self.azure = azure
+        self.style = style_of(call)
         self.id = call.id("chatcmpl-", 29)
         self.finish = call.reply.finish_reason or _FINISH[plan.stop]
         self.tier = str(call.body.get("service_tier") or "default").replace("auto", "default")
@@ -109,7 +111,15 @@ class Chat:
             "service_tier": self.tier,
             "system_fingerprint": FINGERPRINT,
         }
+        if self.style is not None:
+            body = self.style.completion(body, self.call, self.plan)
         return drop_omitted(azure.completion(body) if self.azure else body)
+
+    def styled(self) -> Iterator[bytes]:
+        """The stream of a vendor that tells the usage in its own place, unasked."""
+        assert self.style is not None
+        usage = chat_usage(self.call, self.plan, choices=self.choices)
+        return self.style.stream(self.chunks(), usage, self.call, self.plan)
 
     def _choice(self, index: int) -> dict[str, Any]:
         message: dict[str, Any] = {"role": "assistant", "content": self.plan.text or None}
@@ -127,7 +137,8 @@ class Chat:
 
         With `include_usage` each carries `usage: null`, and one without choices carries the usage.
         """
-        wants_usage = (self.call.body.get("stream_options") or {}).get("include_usage") is True
+        asked = (self.call.body.get("stream_options") or {}).get("include_usage") is True
+        wants_usage = asked and self.style is None
         usage: Any = chat_usage(self.call, self.plan, choices=self.choices) if wants_usage else NO_USAGE
         null = NO_USAGE if usage is NO_USAGE else None
         if self.azure:

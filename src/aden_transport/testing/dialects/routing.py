@@ -9,21 +9,26 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ..answers import Answer, Call, Memory, ProviderError, compact, pretty
-from ..errors import KINDS, error_body, kind_of_status, status_of
+from ..errors import KINDS, error_body, error_headers, kind_of_status, status_of
 from ..limits import RateLimit
 from ..received import ReceivedRequest
 from ..reply import Reply, apply_headers
 from . import (
     anthropic_messages,
+    bedrock,
+    cohere,
     embeddings,
     gemini,
     listings,
+    mistral,
     moderations,
+    ollama,
     openai_audio,
     openai_chat,
     openai_completions,
     openai_images,
     openai_responses,
+    reranking,
 )
 from .headers import vendor_headers
 
@@ -47,6 +52,7 @@ def _routes(*rows: tuple[str, str, str, Handler]) -> tuple[Route, ...]:
 
 _GOOGLE = r"/(?:publishers/google/)?(?:models|tunedModels)/(?P<model>[^/:]+)"
 _CLAUDE = r"/publishers/anthropic/models/(?P<model>[^/:]+)"
+_BEDROCK = r"/model/(?P<model>[^/]+)"
 _OPENAI = r"(?:/openai/deployments/(?P<deployment>[^/]+))?"
 
 # The first match answers, so the more special paths come first.
@@ -62,6 +68,22 @@ ROUTES = _routes(
     ("gemini", "POST", rf"{_GOOGLE}:batchEmbedContents$", embeddings.batch_embed),
     ("gemini", "POST", rf"{_GOOGLE}:predict$", embeddings.predict),
     ("gemini", "GET", r"/v1(?:alpha|beta)\d*/(?:publishers/google/)?models$", listings.gemini_models),
+    ("bedrock", "POST", rf"{_BEDROCK}/converse$", bedrock.converse),
+    ("bedrock", "POST", rf"{_BEDROCK}/converse-stream$", bedrock.converse_stream),
+    ("bedrock", "POST", rf"{_BEDROCK}/invoke$", bedrock.invoke),
+    ("bedrock", "POST", rf"{_BEDROCK}/invoke-with-response-stream$", bedrock.invoke_stream),
+    ("cohere", "POST", r"/v2/chat$", cohere.chat_v2),
+    ("cohere", "POST", r"/v1/chat$", cohere.chat_v1),
+    ("cohere", "POST", r"/v(?P<version>[12])/embed$", cohere.embed),
+    ("cohere", "POST", r"/v1/tokenize$", cohere.tokenize),
+    ("mistral", "POST", r"/v1/(?:fim|agents)/completions$", mistral.complete),
+    ("mistral", "POST", r"/v1/ocr$", mistral.ocr),
+    ("mistral", "POST", r"^/mistral/v1/chat/completions$", mistral.chat),
+    ("ollama", "POST", r"/api/chat$", ollama.chat),
+    ("ollama", "POST", r"/api/generate$", ollama.generate),
+    ("ollama", "POST", r"/api/embed$", ollama.embed),
+    ("openai", "POST", r"^/(?:voyage|together)/v1/rerank$", reranking.by_tokens),
+    ("cohere", "POST", r"/v(?P<version>[12])/rerank$", cohere.rerank),
     ("openai", "POST", rf"{_OPENAI}/chat/completions$", openai_chat.create),
     ("openai", "POST", rf"{_OPENAI}/completions$", openai_completions.create),
     ("openai", "POST", rf"{_OPENAI}/embeddings$", embeddings.create),
@@ -180,15 +202,18 @@ def _failure(call: Call, vendor: str, error: ProviderError, *, status: int | Non
     )
     dump = compact if vendor == "anthropic" else pretty
     content_type = "application/json; charset=UTF-8" if vendor == "gemini" else "application/json"
-    # Anthropic's client asks this header before it retries.
-    retry = (("x-should-retry", str(status in {408, 409, 429} or status >= 500).lower()),)
-    return Answer(status, content_type, (dump(body),), retry if vendor == "anthropic" else ())
+    return Answer(status, content_type, (dump(body),), error_headers(vendor, error.kind, status))
 
 
 def _error_event(vendor: str) -> bytes:
     """What breaks a stream of this vendor after it began with 200."""
     if vendor == "anthropic":
         return b"event: error\ndata: " + compact(error_body(vendor, "overloaded", status=529)) + b"\n\n"
+    if vendor == "cohere":
+        end = {"type": "message-end", "delta": {"finish_reason": "ERROR", "usage": {}}}
+        return b"event: message-end\ndata: " + compact(end) + b"\n\n"
     body = error_body(vendor, "server_error", status=500)
+    if vendor == "ollama":
+        return compact(body) + b"\n"
     # Google writes the error's JSON between the events, without `data:`.
     return pretty(body) if vendor == "gemini" else b"data: " + compact(body) + b"\n\n"
