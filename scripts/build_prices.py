@@ -1,9 +1,10 @@
-"""Compile the installed genai-prices data into `src/aden_transport/pricing/prices.json`.
+"""Compile the installed genai-prices data, and our overrides, into `src/aden_transport/pricing/prices.json`.
 
     python scripts/build_prices.py           write the file and report what was left out
     python scripts/build_prices.py --check   exit 1 if the committed file differs
 
-The file's form is documented in `aden_transport/pricing/snapshot.py`.
+The file's form is documented in `aden_transport/pricing/snapshot.py`, the overrides' in
+`aden_transport/pricing/overrides.toml`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, time
@@ -24,7 +26,11 @@ from genai_prices import types
 from genai_prices.data import providers
 from genai_prices.data_units import unit_data
 
-TARGET = Path(__file__).parents[1] / "src" / "aden_transport" / "pricing" / "prices.json"
+from aden_transport.pricing.price import AMOUNTS, rates_of
+
+PRICING = Path(__file__).parents[1] / "src" / "aden_transport" / "pricing"
+TARGET = PRICING / "prices.json"
+OVERRIDES = PRICING / "overrides.toml"
 
 RATES = {
     "input_mtok": "input",
@@ -46,6 +52,7 @@ RATES = {
     "rerank_searches_kcount": "search_units",
     "web_searches_kcount": "server_tool_calls",
     "requests_kcount": "requests",
+    "storage_searches_kcount": "file_searches",
 }
 """Price keys that `NormalizedUsage` can be billed by; the later of two that share a name wins."""
 
@@ -55,7 +62,6 @@ UNMETERED = {
     "output_citation_mtok",
     "input_annotated_document_kpages",
     "input_text_messages_kcount",
-    "storage_searches_kcount",
 }
 """Price keys whose units `NormalizedUsage` does not tell apart."""
 
@@ -176,27 +182,131 @@ def compile_model(provider: types.Provider, model: types.ModelInfo, left_out: Le
     return out
 
 
-def compile_provider(provider: types.Provider) -> dict[str, Any]:
+Entry = Mapping[str, Any]
+"""One table of `overrides.toml`."""
+
+
+class Overrides:
+    """What `overrides.toml` says of each provider, checked against what genai-prices lists."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self.fees: dict[str, Entry] = {entry["provider"]: entry for entry in document["fees"]}
+        self.models: dict[str, list[Entry]] = {}
+        for entry in document["model"]:
+            self.models.setdefault(entry["provider"], []).append(entry)
+        self.patches: dict[tuple[str, str], Entry] = {
+            (entry["provider"], model): entry for entry in document["patch"] for model in entry["ids"]
+        }
+
+    def provider_of(self, provider: types.Provider) -> Iterator[tuple[str, Any]]:
+        if fees := self.fees.get(provider.id):
+            yield "fees", amounts(fees["prices"][0])
+            yield "fees_source", cited(fees)
+
+    def models_of(self, provider: types.Provider) -> Iterator[dict[str, Any]]:
+        """Our models come first, so that one of them may stand for a name that another one claims."""
+        for entry in self.models.get(provider.id, ()):
+            for name in names(entry):
+                listed = provider.find_model(name.rstrip("*"), all_providers=[])
+                if (listed.id if listed else None) != entry.get("instead_of"):
+                    raise SystemExit(f"{provider.id}/{name}: genai-prices lists it as {listed and listed.id}")
+            yield compile_override(entry)
+
+    def patched(self, provider: types.Provider, model: dict[str, Any]) -> dict[str, Any]:
+        entry = self.patches.pop((provider.id, model["id"]), None)
+        if entry is None:
+            return model
+        ((_, added),), more = standard_and_variants(entry)
+        prices = model["prices"]
+        sets = [rates for _, rates in prices] if isinstance(prices, list) else [prices]
+        theirs = {name for rates in sets for name in rates}
+        theirs |= {f"{variant} {name}" for variant, _, rates in model.get("variants", ()) for name in rates}
+        known = theirs & {*added, *(f"{variant} {name}" for variant, _, rates in more for name in rates)}
+        if known:
+            raise SystemExit(f"{provider.id}/{model['id']}: genai-prices has {sorted(known)} by now")
+        for rates in sets:
+            rates.update(added)
+        if more:
+            model["variants"] = [*model.get("variants", ()), *more]
+        model["cited"] = dict.fromkeys(added, cited(entry))
+        return model
+
+
+def overrides() -> Overrides:
+    return Overrides(tomllib.loads(OVERRIDES.read_text("utf-8")))
+
+
+def cited(entry: Entry) -> str:
+    return f"aden overrides {entry['checked'].isoformat()} {entry['url']}"
+
+
+def names(entry: Entry) -> list[str]:
+    found: list[str] = entry.get("names") or [entry["id"]]
+    return found
+
+
+def amounts(row: Mapping[str, Any]) -> dict[str, int | str]:
+    return rates_of({name: value for name, value in row.items() if name in AMOUNTS})
+
+
+def standard_and_variants(entry: Entry) -> tuple[list[list[Any]], list[list[Any]]]:
+    """`[when, rates]` of the rows without a name, and `[name, when, rates]` of the others, latest first."""
+    by = entry.get("by", {})
+    standard: list[list[Any]] = []
+    named: list[list[Any]] = []
+    for row in entry["prices"]:
+        unknown = row.keys() - AMOUNTS.keys() - by.keys() - {"since", "batch"}
+        if unknown:
+            raise SystemExit(f"overrides.toml, {dict(row)}: unknown: {sorted(unknown)}")
+        since = row["since"].isoformat() if "since" in row else None
+        if "batch" in row:
+            named.append(["batch", since, amounts(row)])
+        elif by:
+            named.append([" ".join(row[detail] for detail in by), since, amounts(row)])
+        else:
+            standard.append([since, amounts(row)])
+    return standard or [[None, {}]], named[::-1]
+
+
+def compile_override(entry: Entry) -> dict[str, Any]:
+    standard, named = standard_and_variants(entry)
+    out: dict[str, Any] = {"id": entry["id"]}
+    clauses = [f"^{name[:-1]}" if name.endswith("*") else f"={name}" for name in names(entry)]
+    if clauses != ["=" + entry["id"]]:
+        out["match"] = clauses[0] if len(clauses) == 1 else ["|", *clauses]
+    out["prices"] = standard[0][1] if len(standard) == 1 else standard
+    if named:
+        out["variants"] = named
+    if by := entry.get("by"):
+        out["by"] = [[detail, default or None] for detail, default in by.items()]
+    out["source"] = cited(entry)
+    return out
+
+
+def compile_provider(provider: types.Provider, ours: Overrides) -> dict[str, Any]:
     out: dict[str, Any] = {"id": provider.id}
     if provider.provider_match is not None:
         out["match"] = clause(provider.provider_match)
     if provider.fallback_model_providers:
         out["fallback"] = provider.fallback_model_providers
-    return out
+    return out | dict(ours.provider_of(provider))
 
 
 def render(as_of: str, left_out: LeftOut) -> str:
     """The file's text: JSON with one model a line, so that an update reads as a diff of models."""
     header = {"source": f"genai-prices {version('genai-prices')}", "as_of": as_of}
     text = f'{{{dump(header)[1:-1]},"providers":[\n'
-    text += ",\n".join(_provider_lines(left_out))
+    text += ",\n".join(_provider_lines(left_out, overrides()))
     return text + "\n]}\n"
 
 
-def _provider_lines(left_out: LeftOut) -> Iterable[str]:
+def _provider_lines(left_out: LeftOut, ours: Overrides) -> Iterable[str]:
     for provider in providers:
-        models = ",\n".join(dump(compile_model(provider, model, left_out)) for model in provider.models)
-        yield f'{dump(compile_provider(provider))[:-1]},"models":[\n{models}\n]}}'
+        listed = [ours.patched(provider, compile_model(provider, m, left_out)) for m in provider.models]
+        models = ",\n".join(map(dump, [*ours.models_of(provider), *listed]))
+        yield f'{dump(compile_provider(provider, ours))[:-1]},"models":[\n{models}\n]}}'
+    if ours.patches:
+        raise SystemExit(f"patches of models that genai-prices does not list: {sorted(ours.patches)}")
 
 
 def dump(value: Mapping[str, Any]) -> str:
@@ -218,9 +328,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 0 if same else 1
     if not same:
         TARGET.write_text(render(today, LeftOut()), "utf-8")
-    print(f"{TARGET.name}: {TARGET.stat().st_size} bytes, {sum(len(p.models) for p in providers)} models")
-    for reason, count in sorted(left_out.items()):
-        print(f"  left out: {count} x {reason}")
+    count = sum(len(p.models) for p in providers)
+    own = sum(map(len, overrides().models.values()))
+    print(f"{TARGET.name}: {TARGET.stat().st_size} bytes, {count} models and {own} of our own")
+    for reason, times in sorted(left_out.items()):
+        print(f"  left out: {times} x {reason}")
     return 0
 
 

@@ -177,7 +177,9 @@ class MetricEvent:
     """One HTTP attempt of one LLM call. Attempts of one logical call share `call_id`."""
 
     event_id: str
-    """Unique per attempt, sortable by time; the key for deduplication."""
+    """Unique per attempt, sortable by time; the key for deduplication. Of deferred work that is over (a run,
+    a batch, an answer in the background) it is made of the work's id and time of creation, so that all
+    processes that poll for it give the same one."""
     trace_id: str
     """32 hex digits (W3C Trace Context); shared by the attempts of one logical call."""
     span_id: str
@@ -230,6 +232,7 @@ class MetricEvent:
     """The model that was asked for, where a cheaper one was sent."""
     throttle_ms: float = 0.0
     operation_details: Mapping[str, Any] | None = None
+    """Figures of the operation by the names in `vendors.details.DETAILS`, which says what each counts."""
     source: str | None = None
     """Set by `track_source()`."""
     metadata: Mapping[str, Any] | None = None

@@ -76,7 +76,21 @@ SDKS: Mapping[str, tuple[str, str]] = {
     "groq": ("groq", "groq"),
     "together": ("together", "together"),
     "huggingface": ("huggingface_hub", "huggingface-hub"),
+    "cerebras": ("cerebras.cloud.sdk", "cerebras-cloud-sdk"),
+    "ollama": ("ollama", "ollama"),
+    "litellm": ("litellm", "litellm"),
+    "google_generativeai": ("google.generativeai", "google-generativeai"),
+    "boto3": ("boto3", "boto3"),
+    "aiobotocore": ("aiobotocore", "aiobotocore"),
 }
+
+UNSEEN: Mapping[str, tuple[str, str]] = {
+    # as above: (what it sends with, what to use instead)
+    "google_generativeai": ("gRPC", "its successor google-genai is"),
+    "boto3": ("botocore", "Bedrock through anthropic[bedrock], openai or litellm is"),
+    "aiobotocore": ("botocore over aiohttp", "Bedrock through anthropic[bedrock], openai or litellm is"),
+}
+"""SDKs whose transport is not metered, whatever their version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +146,9 @@ def _status(name: str) -> SDKStatus | None:
         return None
     if not _installed(module):
         return None
+    if name in UNSEEN:
+        other, instead = UNSEEN[name]
+        return SDKStatus(name, version, other, False, f"it uses {other}, which is not metered; {instead}")
     names = {_required_name(line) for line in required if "extra ==" not in line}
     library = next((lib for lib in ("httpx2", "httpx", "requests", "aiohttp") if lib in names), None)
     if library in LIBRARIES:
@@ -192,25 +209,26 @@ _watch = _ImportWatch()
 
 
 def _put_seams() -> None:
-    with _lock:
-        if not _wanted():
-            return
-        for name in LIBRARIES:
-            module = sys.modules.get(name)
-            if module is not None and hasattr(module, "AsyncClient"):
-                seam = _seams.get(id(module)) or _new_seam(module)
-                seam.put()
-        if hasattr(sys.modules.get(BRIDGED), "ClientSession"):
-            importlib.import_module(".adapters.aiohttp", __package__).put()
-        if GENAI in sys.modules:
-            importlib.import_module(".adapters._genai", __package__).prefer_httpx()
-
-
-def _new_seam(module: Any) -> Seam:
-    # By the module's own name: aliased, `sys.modules["httpx"]` is httpx2.
-    adapter = importlib.import_module(f".adapters.{module.__name__}", __package__)
-    seam = _seams[id(module)] = Seam(adapter.FAMILY)
-    return seam
+    """Patch what is imported. Called without the lock: an adapter's import waits where another thread is
+    importing its library, and that thread wants the lock at the import's end."""
+    for name in LIBRARIES:
+        module = sys.modules.get(name)
+        if module is not None and hasattr(module, "AsyncClient"):
+            # By the module's own name: aliased, `sys.modules["httpx"]` is httpx2.
+            adapter = importlib.import_module(f".adapters.{module.__name__}", __package__)
+            with _lock:
+                if _wanted():
+                    _seams.setdefault(id(module), Seam(adapter.FAMILY)).put()
+    if hasattr(sys.modules.get(BRIDGED), "ClientSession"):
+        bridge = importlib.import_module(".adapters.aiohttp", __package__)
+        with _lock:
+            if _wanted():
+                bridge.put()
+    if GENAI in sys.modules:
+        genai = importlib.import_module(".adapters._genai", __package__)
+        with _lock:
+            if _wanted():
+                genai.prefer_httpx()
 
 
 def _wanted() -> bool:
@@ -218,11 +236,10 @@ def _wanted() -> bool:
 
 
 def _update_seams() -> None:
-    """Have the patches in place exactly while a meter wants them."""
+    """Watch for imports, or take the patches out, as meters want it; `_put_seams` puts them in."""
     if _wanted():
         if _watch not in sys.meta_path:
             sys.meta_path.insert(0, _watch)
-        _put_seams()
         return
     if _watch in sys.meta_path:
         sys.meta_path.remove(_watch)
@@ -253,6 +270,7 @@ def instrument(options: MeterOptions | None = None) -> InstrumentResult:
         state.everything = meter = Meter(options)
         _apply_preferences(options)
         _update_seams()
+    _put_seams()
     _warm(meter)
     if old is not None:
         _log.warning("instrument() was called again with other options; they replace the former ones")
@@ -370,6 +388,7 @@ def _instrument_vendor(vendor: str, options: MeterOptions | None) -> InstrumentR
         if old is None or old.options != options:
             state.vendors[vendor] = Meter(options)
         _update_seams()
+    _put_seams()
     if old is not None and old.options != options:
         _log.warning("instrument_%s() was called again with other options; they replace the former", vendor)
         old.flush(FLUSH_S)
@@ -428,27 +447,31 @@ def make_metered_openai(client: Any, options: MeterOptions | None = None) -> Any
         http_client.__dict__[CLIENT_METER] = Meter(_checked(options))
         _clients.add(http_client)
         _update_seams()
+    _put_seams()
     return client
 
 
 def register_vendor(
-    name: str,
+    vendor: str | Vendor,
     *,
-    hosts: Iterable[str],
+    hosts: Iterable[str] = (),
     like: str = "openai",
     accepts_stream_options: bool = False,
     price_provider: str | None = None,
 ) -> Vendor:
-    """Meter `hosts` as a vendor `name` that speaks the wire format of `like`.
+    """Meter `hosts` as a vendor of that name which speaks the wire format of `like`, or add a table of one's
+    own (`aden_transport.vendors.Vendor`), which says all of that itself.
 
     `hosts` are names with an optional port (`"llm.example.com"`, `"127.0.0.1:8000"`).
     `accepts_stream_options`: whether streams may be asked for their usage there.
-    `price_provider`: whose price list counts; None: none, but that of `like` where `name` is the same.
+    `price_provider`: whose price list counts; None: none, but that of `like` where the name is the same.
 
     Raises: ConfigurationError where `like` is unknown or `hosts` are no host names.
     """
+    if not isinstance(vendor, str):
+        return classifier.add(vendor)
     return classifier.register(
-        name,
+        vendor,
         hosts=hosts,
         like=like,
         accepts_stream_options=accepts_stream_options,

@@ -18,10 +18,12 @@ from .events import AlertEvent
 from .options import MeterOptions
 from .pricing import PriceBook
 
-__all__ = ["Meter", "State", "classifier", "meter_for", "meters", "orphans", "state"]
+__all__ = ["Meter", "State", "classifier", "counted_ids", "meter_for", "meters", "orphans", "state"]
 
 classifier = Classifier()
 """The process's knowledge of hosts; `register_vendor` adds to it."""
+counted_ids: dict[tuple[str, str], object] = {}
+"""Deferred work that this process has counted, whichever meter, client or thread did."""
 
 
 class Meter:
@@ -53,6 +55,7 @@ class Meter:
             forward_metadata=options.forward_metadata,
             fail_open=options.fail_open,
             agent_name=options.agent_name,
+            counted_ids=counted_ids,
         )
         meters.add(self)
 

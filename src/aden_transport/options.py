@@ -54,7 +54,8 @@ class MeterOptions:
     on_emit_error:    called with `(event, exception)` when an emitter raises.
     agent_name:       written on every event.
     fail_open:        whether a call goes on when the hook fails (True) or is refused (False).
-    prices:           `{"provider/model": Price(...)}`, before the price data.
+    prices:           `{"provider/model": Price(...)}`, before the price data and a cost that a vendor
+                      states.
     sample_rate:      share of traces that are emitted, 0.0 to 1.0; thins emission only.
     async_emit:       plain callables are called on a thread of ours (True) or in the call (False).
     stream_usage:     ask for usage in streams where the vendor accepts it, and hide the extra event.

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
+from aden_transport.testing import FakeProvider
+
+from .programs import Place
 from .support import HOSTILE, MODULES, Finished, run, run_bare
 
 
@@ -30,3 +36,18 @@ def without_one(request: pytest.FixtureRequest) -> tuple[str, Finished]:
 def bare() -> Finished:
     """Without any SDK, 80 columns, piped."""
     return run_bare("demo", COLUMNS="80")
+
+
+@pytest.fixture(scope="session")
+def provider() -> Iterator[str]:
+    """The address of a fake provider."""
+    with FakeProvider() as fake:
+        yield fake.url
+
+
+@pytest.fixture
+def place(tmp_path: Path, provider: str) -> Iterator[Place]:
+    """Where programs are run that call the provider."""
+    place = Place(tmp_path, provider)
+    yield place
+    place.close()

@@ -121,8 +121,8 @@ def test_a_streams_usage_is_reported_or_estimated(
     assert event.cost_nano_usd is not None
     if source == "estimated":
         reported = b"usage" in data
-        assert event.usage.input_tokens == (1000 if reported else 14)
-        assert event.usage.output_tokens == (100 if data else 0)
+        assert event.usage.input_tokens == (1000 if reported else 7)
+        assert event.usage.output_tokens == (100 if reported else 25 if data else 0)
 
 
 def test_what_the_vendor_has_reported_stands_in_an_estimate() -> None:
@@ -230,7 +230,8 @@ def test_figures_of_the_request_and_the_answer_are_joined() -> None:
         "usage": {"input_tokens": 5, "output_tokens": 50},
     }
     event = Bench().answered(wire(body, "/v1/images/generations"), answer)
-    assert event.operation_details == {"n": 2, "size": "1024x1024", "quality": 7, "images": 2}
+    # A quality that is no word is left out: each detail has one type.
+    assert event.operation_details == {"n": 2, "size": "1024x1024", "images": 2}
     bare = Bench().answered(wire({"model": "gpt-4o", "messages": [], "n": 3}), ANSWER)
     assert bare.operation_details == {"n": 3}
     none = Bench().answered(wire(HELLO), ANSWER)
@@ -297,7 +298,6 @@ def test_a_poll_is_counted_once_when_its_answer_has_come() -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        {**DONE, "usage": None},
         {**DONE, "background": False},
         {k: v for k, v in DONE.items() if k != "background"},
         {**DONE, "id": None},
@@ -306,6 +306,16 @@ def test_a_poll_is_counted_once_when_its_answer_has_come() -> None:
 )
 def test_a_poll_of_nothing_that_was_used_here_is_no_event(answer: Any) -> None:
     assert poll(Bench(), answer) == []
+
+
+@pytest.mark.parametrize("status", ["completed", "failed", "cancelled", "incomplete"])
+def test_the_end_of_work_is_told_once_even_without_usage(status: str) -> None:
+    bench = Bench(PRICES)
+    ended = {**DONE, "status": status, "usage": None}
+    (event,) = poll(bench, ended)
+    assert (event.finish_reasons, event.usage, event.usage_source) == ((status,), None, None)
+    assert event.cost_nano_usd is None
+    assert poll(bench, ended) == []
 
 
 def test_a_poll_that_never_had_an_answer_is_no_event() -> None:
@@ -327,6 +337,7 @@ def test_background_work_is_counted_by_the_poll_or_by_the_call_but_once() -> Non
 
 
 def test_a_queued_stream_has_nothing_to_estimate() -> None:
+    """An estimate would count what the poll at its end counts again."""
     created = {"type": "response.created", "response": {**DONE, "status": "queued", "usage": None}}
     gone = {"type": "response.queued", "response": {**DONE, "status": "queued", "usage": None}}
     body = {"model": "gpt-4o", "background": True, "stream": True}
@@ -334,7 +345,8 @@ def test_a_queued_stream_has_nothing_to_estimate() -> None:
     exchange = bench.receiving(wire(body, "/v1/responses"), answer=headers(EVENT_STREAM))
     exchange.feed(sse(created, gone))
     exchange.receive_eof()
-    assert bench.event.usage_source == "estimated"
+    assert (bench.event.usage, bench.event.usage_source) == (None, None)
+    assert len(poll(bench, DONE)) == 1
 
 
 def test_a_streamed_poll_is_counted_like_any_other() -> None:
@@ -437,11 +449,11 @@ def test_an_exception_is_told_with_what_may_have_been_billed(
 @pytest.mark.parametrize(
     ("request_", "cost"),
     [
-        (wire({"model": "gpt-4o", "messages": "x" * 4000}), "0.001"),
-        (wire({"model": "gpt-4o", "messages": "x" * 4000, "max_tokens": 1000}), "0.003"),
-        (wire({"model": "gpt-4o", "messages": "x" * 4000, "max_tokens": 1000, "n": 3}), "0.007"),
-        (wire({"model": "gpt-4o", "messages": "x" * 4000, "max_tokens": 1000, "n": 0}), "0.003"),
-        (wire({"model": "gpt-4o", "messages": "x" * 4000, "max_tokens": 1000, "n": True}), "0.003"),
+        (wire({"model": "gpt-4o", "messages": "x" * 4000}), "0.00025"),
+        (wire({"model": "gpt-4o", "messages": "x" * 4000, "max_tokens": 1000}), "0.00225"),
+        (wire({"model": "gpt-4o", "messages": "x" * 4000, "max_tokens": 1000, "n": 3}), "0.00625"),
+        (wire({"model": "gpt-4o", "messages": "x" * 4000, "max_tokens": 1000, "n": 0}), "0.00225"),
+        (wire({"model": "gpt-4o", "messages": "x" * 4000, "max_tokens": 1000, "n": True}), "0.00225"),
         (wire({"model": "no-such-model"}), None),
         (wire({"messages": []}), None),
     ],

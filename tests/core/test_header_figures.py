@@ -15,10 +15,9 @@ from aden_transport.core.header_figures import (
     milliseconds,
     plain,
 )
-from aden_transport.vendors import VENDORS
 from aden_transport.vendors.anthropic import ANTHROPIC
 from aden_transport.vendors.azure import AZURE
-from aden_transport.vendors.gemini import GEMINI
+from aden_transport.vendors.gemini import GEMINI, VERTEX
 from aden_transport.vendors.openai import OPENAI
 
 from .kit import NOON, pairs
@@ -53,6 +52,25 @@ def test_few_headers_are_few(names: dict[str, str]) -> None:
     assert (answer.content_type, answer.content_encoding) == (b"", None)
 
 
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("X-RateLimit-Remaining-Requests-Day", True),
+        ("ratelimit-remaining", True),
+        ("llm_provider-x-ratelimit-limit-tokens", True),
+        ("x-trial-endpoint-call-remaining", True),
+        ("mistral-correlation-id", True),
+        ("x-ratelimit-key", False),  # on Azure, whom the limit is for
+        ("llm_provider-set-cookie", False),
+        ("x-databricks-org-id", False),
+        ("x-clerk-auth-message", False),
+    ],
+)
+def test_a_vendors_own_header_is_kept_if_it_is_a_figure_or_names_the_request(name: str, kept: bool) -> None:
+    headers = AnswerHeaders(pairs({name: "1"})).figures(OPENAI, NOON, None)["headers"]
+    assert headers == ({name.lower(): "1"} if kept else {})
+
+
 def test_of_a_header_sent_twice_the_last_counts() -> None:
     twice = [
         (b"Content-Type", b"content-type", b"text/html"),
@@ -78,7 +96,7 @@ def test_each_vendor_reads_its_own() -> None:
     }
     answer = AnswerHeaders(pairs(names))
     found = {}
-    for vendor in VENDORS:
+    for vendor in (OPENAI, AZURE, ANTHROPIC, GEMINI, VERTEX):
         figures = answer.figures(vendor, NOON, b"mine")
         assert figures.pop("client_request_id") == "mine"
         assert figures.pop("headers").keys() == names.keys()
@@ -148,7 +166,9 @@ def test_values_are_text_without_control_characters(value: bytes, text: str) -> 
         (b"nan", None),
         (b"9999999999999", None),
         (b"dur=x", None),
-        (b"1.5", None),
+        (b"1116.2", 1116.2),
+        (b"1.5s", None),
+        (b"1.5.1", None),
         (b"x" * 300 + b"dur=1", None),
     ],
 )

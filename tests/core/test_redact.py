@@ -20,6 +20,22 @@ FORMS = [
     "Bearer abcdef123456",
     "basic dXNlcjpwYXNz",
     "sk-pro***************7890",
+    "sk-or-v1-abcdef123456",
+    "pplx-abcdef123456",
+    "csk-abcdef123456",
+    "fw_abcdef123456",
+    "r8_abcdef123456",
+    "nvapi-abcdef123456",
+    "tgp_v1_abcdef123456",
+    "ghp_abcdef123456",
+    "github_pat_11ABCDEFG0",
+    "ASIAIOSFODNN7EXAMPLE",
+    "ABSKQmVkcm9ja0FQSUtleS1hYmM=",
+    "AQ.Ab8RN6Jabcdefghijklmnopq",
+    "ya29.a0AfH6SMBabcdef",
+    "dapi0123456789abcdef0123456789abcdef",
+    "pa-abcdefghijklmnopqrstuvwxyz",
+    "Signature=0123456789abcdef",
 ]
 
 
@@ -40,6 +56,10 @@ def test_a_credential_of_the_query_is_taken_out(name: str) -> None:
     assert redacted(f"GET https://h/x?{name}=short&n=1", {}, target) == "GET https://h/x?[redacted]&n=1"
 
 
+def test_a_credential_of_the_query_is_taken_out_as_it_reads_without_escapes() -> None:
+    assert redacted("bad a/b+canary", {}, b"/v1?key=a%2Fb%2Bcanary") == "bad [redacted]"
+
+
 @pytest.mark.parametrize("secret", FORMS)
 def test_anything_of_a_keys_shape_is_taken_out(secret: str) -> None:
     found = redacted(f"Incorrect API key provided: {secret}. See docs", {}, b"")
@@ -57,6 +77,10 @@ def test_anything_of_a_keys_shape_is_taken_out(secret: str) -> None:
         "basic it",
         "max_tokens=5",
         "key too short",
+        "no model in asia-southeast1 or ASIA",
+        "pa-th not found",
+        "signature=x",
+        "the AQ.12 unit",
     ],
 )
 def test_other_text_stays(message: str) -> None:

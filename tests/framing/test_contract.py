@@ -12,11 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aden_transport.framing.aws_eventstream import AwsEventStreamParser
 from aden_transport.framing.content_encoding import Decoder, decoder_for
 from aden_transport.framing.json_array import JsonArrayParser
 from aden_transport.framing.json_body import JsonBody
 from aden_transport.framing.ndjson import NdjsonParser
 from aden_transport.framing.sse import SSEParser
+
+from .frames import event, exception, frame
 
 BOUND = 64  # small, so that the payloads below exceed it
 
@@ -115,6 +118,20 @@ FRAMINGS = {
             b"<html>[{}]</html>",
             b"]]}}",
             b"[]",
+            b"",
+        ),
+        BOUND,
+    ),
+    "aws event stream": Framing(
+        lambda: AwsEventStreamParser(max_message=BOUND),
+        (
+            frame({":event-type": "a"}, b"{}") * 3,
+            frame({":event-type": "a"}, b"x" * 200) + frame({":event-type": "b"}, b"{}"),
+            frame({":event-type": "a"}, b"{}")[:-1],
+            frame({}) + frame(b"\xff", b"{}") + frame({":event-type": "b"}, b"{}"),
+            event("chunk", {"bytes": "e30="}) + exception("throttlingException", {"message": "slow"}),
+            b"data: {}\n\n",
+            b"\0" * 40,
             b"",
         ),
         BOUND,

@@ -11,6 +11,7 @@ from genai_prices import types
 from genai_prices.data import providers
 
 from aden_transport.events import NormalizedUsage
+from aden_transport.pricing.unit_prices import Units
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()
 
@@ -30,6 +31,16 @@ WITHOUT_PRICE = {
     ("openrouter", "stealth/crouton-alpha"): _NO_PRICE,
 }
 """Every disagreement with genai-prices on models, each with its reason."""
+
+OURS = {
+    ("openai", "server_tool_calls"): "OpenAI bills web searches of all models; genai-prices has it for some",
+    ("openai", "file_searches"): "OpenAI bills file searches of all models; genai-prices has it for some",
+    ("openai", "audio_input"): "gpt-4o-audio-preview is listed with its text prices alone",
+    ("openai", "audio_output"): "gpt-4o-audio-preview is listed with its text prices alone",
+    ("openai", "cached"): "fine-tuned models are listed without a price of cached tokens",
+    ("cohere", "image_input"): "embed-v4.0 is listed without a price of images",
+}
+"""Every rate that genai-prices lacks for a model that it lists, each with its reason."""
 
 
 def names_of(model: types.ModelInfo) -> list[str]:
@@ -58,7 +69,11 @@ def reachable_models() -> Iterator[tuple[types.Provider, types.ModelInfo, str]]:
 
 
 def genai_usage(
-    usage: NormalizedUsage, *, cached_audio: int = 0, cached_image: int = 0
+    usage: NormalizedUsage,
+    units: Units | None = None,
+    *,
+    cached_audio: int = 0,
+    cached_image: int = 0,
 ) -> genai_prices.Usage:
     """`usage` as genai-prices takes it; of the overlaps, which it wants explicit, two are ever priced."""
     return genai_prices.Usage(
@@ -80,6 +95,7 @@ def genai_usage(
         input_document_pages=usage.pages,
         rerank_searches=usage.search_units,
         web_searches=usage.server_tool_calls,
+        storage_searches=int((units or {}).get("file_searches", 0)),
     )
 
 

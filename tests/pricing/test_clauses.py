@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aden_transport.pricing.clauses import Clause, dashed_date, is_match
+from aden_transport.pricing.clauses import Clause, accepting, dashed_date, is_match
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,16 @@ def test_a_clause_accepts_what_it_says(clause: Clause, name: str, expected: bool
 )
 def test_a_compact_date_becomes_dashed(name: str, expected: str) -> None:
     assert dashed_date(name) == expected
+
+
+@pytest.mark.parametrize(
+    ("clause", "name", "part"),
+    [
+        ("^gpt-4o", "gpt-4o-mini", "^gpt-4o"),
+        (["|", "*4o", "^gpt", "=gpt-4o", "=other"], "gpt-4o", "=gpt-4o"),
+        (["|", "*o-mini", "^gpt", "^gpt-4o"], "gpt-4o-mini", "^gpt-4o"),
+        (["|", "=x", ["&", "^a", "$bc"]], "abc", "$bc"),
+    ],
+)
+def test_the_closest_part_of_a_clause_is_the_one_that_accepts(clause: Clause, name: str, part: str) -> None:
+    assert accepting(clause, name) == part

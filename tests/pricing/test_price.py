@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from decimal import Decimal
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 from aden_transport.errors import ConfigurationError
 from aden_transport.events import NormalizedUsage as Usage
 from aden_transport.pricing import Price, UnitPrices
+from aden_transport.pricing.price import AMOUNTS
+from aden_transport.pricing.unit_prices import RATE_NAMES
 
 
 @pytest.mark.parametrize("amount", [2.5, "2.5", Decimal("2.5")])
@@ -44,6 +47,11 @@ def test_each_field_prices_its_unit() -> None:
         per_search_unit="0.002",
         per_server_tool_call="0.01",
         per_request="0.005",
+        trained_per_mtok=25,
+        per_container_session="0.03",
+        per_file_search="0.0025",
+        per_gb_day="0.1",
+        per_video_second="0.4",
     )
     prices = UnitPrices(price.rates())
     costs = {
@@ -60,6 +68,9 @@ def test_each_field_prices_its_unit() -> None:
     for name, nano in (units | {"server_tool_calls": 10_000_000}).items():
         assert prices.cost(Usage(**{name: 1})) == 5_000_000 + nano, name
     assert prices.cost(Usage(audio_seconds=30)) == 5_000_000 + 3_000_000
+    beside = {"trained_tokens": 25_000, "container_sessions": 30_000_000, "file_searches": 2_500_000}
+    for name, nano in (beside | {"gb_days": 100_000_000, "video_seconds": 400_000_000}).items():
+        assert prices.cost(Usage(), {name: 1}) == 5_000_000 + nano, name
     assert prices.cost(Usage(1, cache_write_tokens=1, cache_write_1h_tokens=1)) == 5_000_000 + 2_000
 
 
@@ -80,6 +91,11 @@ def test_cached_audio_and_images_are_charged_as_cached() -> None:
 def test_an_amount_that_is_no_price_says_what_to_give(amount: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"Price\(output_per_mtok=.*from 0 to 1e9"):
         Price(1, amount)
+
+
+def test_each_amount_of_a_price_list_is_a_field_and_has_a_rate() -> None:
+    assert list(AMOUNTS) == [field.name for field in fields(Price)]
+    assert {name for name, _ in AMOUNTS.values()} == set(RATE_NAMES) - {"cached_audio", "cached_image"}
 
 
 def test_prices_are_values() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from aden_transport.events import NormalizedUsage as Usage
 from aden_transport.pricing import UnitPrices
-from aden_transport.pricing.unit_prices import Rates
+from aden_transport.pricing.unit_prices import RATE_NAMES, UNIT_NAMES, Rates
 
 MILLION = 10**6
 
@@ -108,6 +108,37 @@ def test_units_that_nothing_prices_are_named() -> None:
     assert prices.unpriced(Usage(5, 5, 5, 5, 5, 5, 5, 5)) == ()
     assert prices.unpriced(Usage(5, images=1, audio_seconds=2.0)) == ("audio_seconds", "images")
     assert UnitPrices({"audio_seconds": 1}).unpriced(Usage(5, audio_seconds=1)) == ("input_tokens",)
+
+
+def test_units_beside_the_usage_have_their_rates() -> None:
+    prices = UnitPrices({"input": 1_000, "gb_days": 10**11, "video_seconds": 3 * 10**9})
+    assert prices.cost(Usage(5), {"gb_days": 0.1}) == 5 + 10_000_000
+    assert prices.cost(Usage(5), {"gb_days": 0.1, "video_seconds": 2.5}) == 5 + 10_000_000 + 7_500_000
+    assert prices.cost(Usage(5), {}) == prices.cost(Usage(5), None) == 5
+
+
+def test_units_count_above_a_tier_as_below_it() -> None:
+    prices = UnitPrices({"input": [1_000, [10, 2_000]], "file_searches": 7_000})
+    assert prices.cost(Usage(10), {"file_searches": 2}) == 10 + 14
+    assert prices.cost(Usage(11), {"file_searches": 2}) == 22 + 14
+
+
+@pytest.mark.parametrize("amount", [float("nan"), float("inf"), -1, -0.5])
+def test_what_is_no_amount_adds_nothing(amount: float) -> None:
+    prices = UnitPrices({"input": 1_000, "gb_days": 10**11, "audio_seconds": 10**9})
+    assert prices.cost(Usage(5), {"gb_days": amount}) == 5
+    assert prices.cost(Usage(5, audio_seconds=amount), {"gb_days": 1}) == 5 + 10**8
+
+
+def test_units_without_a_rate_are_named_and_add_nothing() -> None:
+    prices = UnitPrices({"input": 1_000})
+    units = {"trained_tokens": 5, "gb_days": 0}
+    assert prices.unpriced(Usage(5, images=1), units) == ("images", "trained_tokens")
+    assert prices.cost(Usage(5), units) == 5
+
+
+def test_each_name_of_a_unit_is_the_name_of_a_rate() -> None:
+    assert all(RATE_NAMES[name] is None for name in UNIT_NAMES)
 
 
 def test_free_is_0() -> None:

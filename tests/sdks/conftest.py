@@ -13,7 +13,7 @@ from google import genai
 
 from aden_transport import MeterOptions, _guard, instrument, is_instrumented, register_vendor, uninstrument
 from aden_transport.core import attempts
-from aden_transport.meter import classifier
+from aden_transport.meter import classifier, counted_ids
 from aden_transport.testing import FakeProvider
 
 from .support import Clients, Metered, Recorder, anthropic_sync, gemini_sync, open_calls, openai_sync
@@ -66,6 +66,8 @@ def metered() -> Iterator[Metered]:
     recorder = Recorder()
     # Tests share a context, in which a call that failed might be taken up by the next test's.
     attempts._unfinished.set(None)
+    # Each fake provider begins its ids anew.
+    counted_ids.clear()
     _guard.reset_faults()
 
     def start(**options: Any) -> Recorder:

@@ -15,6 +15,7 @@ import openai
 from google import genai
 
 from aden_transport import MetricEvent
+from aden_transport.core import estimate
 from aden_transport.emitters.memory import MemoryEmitter
 from aden_transport.meter import state
 from aden_transport.testing import FakeProvider
@@ -69,8 +70,8 @@ def open_calls() -> int:
 
 
 def tokens_of(text: str) -> int:
-    """Tokens by length, as the meter estimates them."""
-    return -(-len(text.encode()) // 4)
+    """Tokens, as the meter estimates them."""
+    return estimate.tokens_of(text)
 
 
 # -- clients ------------------------------------------------------------------------------------

@@ -16,16 +16,18 @@ from urllib.parse import urlsplit
 import pytest
 from inline_snapshot import snapshot
 
+from aden_transport.core import attempts
 from aden_transport.core.header_figures import AnswerHeaders
 from aden_transport.core.wire import WireRequest
 from aden_transport.events import MetricEvent
 
 from ..core.kit import CLASSIFIER, OPENAI, Bench, pairs
-from .recorded import bedrock, compatible, google, openai, own_formats
+from .documented import undocumented
+from .recorded import bedrock, compatible, google, huggingface, openai, own_formats
 
 FOLDER = Path(__file__).parents[3] / "shared" / "traffic"
 """Beside the repository; none of it is part of it."""
-FAMILIES = (openai, google, compatible, own_formats, bedrock)
+FAMILIES = (openai, google, compatible, own_formats, huggingface, bedrock)
 PROVIDERS = tuple(provider for family in FAMILIES for provider in family.PROVIDERS)
 ANSWER_HEADERS = ("content-encoding", "content-length", "transfer-encoding")
 SMALL = 4096
@@ -105,8 +107,12 @@ def metered(
 def _metered(
     recording: Mapping[str, Any], pieces: Sequence[bytes], encoding: str | None
 ) -> MetricEvent | None:
+    attempts._of_thread.left.clear()
     bench = Bench(stream_usage=False)
-    exchange = bench.sent(request_of(recording))
+    request = request_of(recording)
+    if CLASSIFIER.classify(request) is None:
+        return None
+    exchange = bench.sent(request)
     response = recording["response"]
     kept = {name: value for name, value in response["headers"] if name.lower() not in ANSWER_HEADERS}
     if encoding is not None:
@@ -230,6 +236,7 @@ def test_a_recorded_answer_is_read_as_its_figures_say(recording_id: str) -> None
         assert event.error[:40] == (message[:40] if message else f"HTTP {event.status_code}")
     assert "body.malformed" not in event.faults
     assert "stream.truncated" not in event.faults
+    assert undocumented(event) == {}
 
 
 @pytest.mark.parametrize("recording_id", CALLS)

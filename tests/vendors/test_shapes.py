@@ -113,10 +113,19 @@ def chat(usage: Any) -> dict[str, Any]:
             {"prompt_tokens": 9, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 0}},
             {"input_tokens": 9, "output_tokens": 2},
         ),
-        # cached > input (Grok on Azure)
+        # cached > input: beside the prompt, unless the total says that it is part of it (Grok on Azure)
         (
             {"prompt_tokens": 7, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 161}},
-            {"input_tokens": 7, "output_tokens": 1, "cached_tokens": 161},
+            {"input_tokens": 168, "output_tokens": 1, "cached_tokens": 161},
+        ),
+        (
+            {
+                "prompt_tokens": 7,
+                "completion_tokens": 1,
+                "total_tokens": 8,
+                "prompt_tokens_details": {"cached_tokens": 161},
+            },
+            {"input_tokens": 7, "output_tokens": 1, "cached_tokens": 7},
         ),
         # breakdowns and seconds beside the counts are not picked up
         (
@@ -745,7 +754,13 @@ def test_tool_calls_of_a_response() -> None:
     answer = {"id": "r", "status": "completed", "output": output, "usage": {"input_tokens": 1}}
     event = answered(answer, RESPONSES)
     assert tools(event) == [("a", "look", 0, 2), ("b", "run", 1, 2)]
-    assert event.operation_details == {"server_tool_calls": 2}
+    assert event.operation_details == {
+        "server_tool_calls": 2,
+        "web_search_calls": 1,
+        "file_search_calls": 1,
+    }
+    assert event.usage is not None
+    assert event.usage.server_tool_calls == 1
     created = {"type": "response.created", "response": {**answer, "status": "in_progress"}}
     stream = sse(created, {"type": "response.completed", "response": answer})
     assert tools(answered(stream, RESPONSES)) == tools(event)

@@ -11,6 +11,7 @@ import functools
 import inspect
 import logging
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 from ..emitters.delivery import in_emitter
@@ -59,7 +60,7 @@ class Seam:
                 return
             if any(known is client and ours is original for known, _, ours in self._patched):
                 continue  # somebody wrapped ours meanwhile and has put it back
-            ours = bound(original)
+            ours = bound(as_function(original))
             setattr(client, METHOD, ours)
             self._patched.append((client, original, ours))
 
@@ -124,6 +125,22 @@ class Seam:
             return None
         exchange = open_exchange(self.family, meter, request, host)
         return None if exchange is None else (meter, rank, exchange)
+
+
+def as_function(original: Any) -> Callable[..., Any]:
+    """A method found in a class, to be called with its instance first.
+
+    A wrapper of wrapt (ddtrace and others patch with it) learns its instance from being bound: called like
+    a function, it takes the instance for the first argument.
+    """
+    if type(original) is FunctionType:  # wrapt's also pass isinstance()
+        return original
+
+    @functools.wraps(original)
+    def call(instance: Any, *args: Any, **kwargs: Any) -> Any:
+        return original.__get__(instance, type(instance))(*args, **kwargs)
+
+    return call
 
 
 def meter_of(client: Any, request: Any) -> tuple[Meter, int] | None:

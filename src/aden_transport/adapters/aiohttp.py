@@ -22,7 +22,7 @@ from ..emitters.delivery import in_emitter
 from ..meter import Meter, classifier, orphans, state
 from ._drive import drive_async
 from ._family import begin, inside
-from ._seam import meter_of_sdk
+from ._seam import as_function, meter_of_sdk
 
 __all__ = ["put", "remove"]
 
@@ -121,7 +121,7 @@ def put() -> None:
     if _patched is not None:
         return  # in place, or below a patch that lies on top
     current = aiohttp.ClientSession.__dict__[METHOD]
-    ours = _bound(current)
+    ours = _bound(as_function(current))
     setattr(aiohttp.ClientSession, METHOD, ours)
     _patched = (current, ours)
 

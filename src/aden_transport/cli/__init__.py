@@ -23,6 +23,9 @@ EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 COMMANDS: Mapping[str, str] = {
     "demo": "watch calls being metered: real SDKs against a fake provider on this machine",
+    "run": "run a program as it is, with every LLM call of its processes metered",
+    "doctor": "find out what is installed, what is seen of it, and what to do where it is not",
+    "prices": "explain what a model costs: which entry, from where, by which tiers",
 }
 """What each command is for, in the order of `--help`."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable
 from urllib.parse import unquote
 
@@ -36,6 +37,28 @@ CALL_TAILS = (
     ":predict",
     ":rawPredict",
     ":streamRawPredict",
+    ":predictLongRunning",
+    ":fetchPredictOperation",
+    ":batchGenerateContent",
+    ":asyncBatchEmbedContent",
+    "/interactions",
+    "/invoke",
+    "/invoke-with-response-stream",
+    "/converse",
+    "/converse-stream",
+    "/api/chat",
+    "/api/generate",
+    "/api/embed",
+    "/api/embeddings",
+    "/v1/chat",
+    "/v2/chat",
+    "/embed",
+    "/rerank",
+    "/generate",
+    "/generate_stream",
+    "/conversations",
+    "/classifications",
+    "/ocr",
 )
 """Ends of paths that may be a call to a model on a host that nobody has heard of."""
 
@@ -43,7 +66,7 @@ CALL_TAILS = (
 class Call:
     """A request, classified."""
 
-    __slots__ = ("known_host", "model", "operation", "vendor")
+    __slots__ = ("known_host", "model", "operation", "region", "vendor")
 
     def __init__(self, vendor: Vendor, operation: Operation, model: str | None, known_host: bool) -> None:
         self.vendor = vendor
@@ -52,6 +75,8 @@ class Call:
         """The model named in the path, if it is."""
         self.known_host = known_host
         """Whether the host is one of the vendor's, so that its quirks may be relied on."""
+        self.region: str | None = None
+        """The region that the host names, if it does."""
 
 
 class Classifier:
@@ -102,10 +127,15 @@ class Classifier:
             id=name,
             hosts=names,
             host_suffixes=(),
+            host_pattern=None,
             user_agents=(),
             accepts_stream_options=accepts_stream_options,
             price_provider=price_provider or (base.price_provider if name == like else None),
         )
+        return self.add(vendor)
+
+    def add(self, vendor: Vendor) -> Vendor:
+        """Add a table."""
         self._vendors.append(vendor)
         self._remember_hosts()
         return vendor
@@ -121,7 +151,17 @@ class Classifier:
             vendor = self._hosts[host]
         except KeyError:
             vendor = self._vendor_of_new_host(host)
-        return vendor is not None or path.endswith(CALL_TAILS) or "/responses/" in path
+        return (
+            vendor is not None
+            or path.endswith(CALL_TAILS)
+            # Work that goes on after its answer, and is asked for at addresses of its own.
+            or "/responses/" in path
+            or "/threads/" in path
+            or "/batches" in path
+            or "/fine_tuning/" in path
+            or "/vector_stores" in path
+            or "/videos" in path
+        )
 
     def _vendor_of_new_host(self, host: str) -> Vendor | None:
         name = host.lower().rstrip(".")
@@ -129,7 +169,16 @@ class Classifier:
         found = next((v for v in self._vendors if name in v.hosts or bare in v.hosts), None)
         if found is None:
             found = next(
-                (v for v in self._vendors if v.host_suffixes and bare.endswith(v.host_suffixes)), None
+                (
+                    v
+                    for v in self._vendors
+                    if v.host_suffixes and (bare.endswith(v.host_suffixes) or name.endswith(v.host_suffixes))
+                ),
+                None,
+            )
+        if found is None:
+            found = next(
+                (v for v in self._vendors if v.host_pattern and v.host_pattern.fullmatch(bare)), None
             )
         if len(self._hosts) >= MAX_HOSTS:
             self._remember_hosts()
@@ -148,6 +197,8 @@ class Classifier:
         path = wire.path
         if vendor is not None:
             call = match(vendor, method, path, known_host=True)
+            if call is not None and vendor.host_pattern is not None:
+                call.region = region_of(host, vendor.host_pattern)
         else:
             call = self._on_unknown_host(method, path, agent or b"")
         if len(self._targets) >= MAX_TARGETS:
@@ -160,7 +211,10 @@ class Classifier:
         for vendor in self._vendors:
             if vendor.user_agents and (
                 agent.startswith(vendor.user_agents)
-                or (vendor.id == "gemini" and any(name in agent for name in vendor.user_agents))
+                or (
+                    vendor.id in ("gemini", "huggingface")
+                    and any(name in agent for name in vendor.user_agents)
+                )
             ):
                 return match(vendor, method, path, known_host=False)
         for vendor in self._vendors:
@@ -168,6 +222,12 @@ class Classifier:
             if call is not None:
                 return call
         return None
+
+
+def region_of(host: str, pattern: re.Pattern[str]) -> str | None:
+    """The region that stands in a host's name, None where it names none."""
+    found = pattern.fullmatch(host.lower().rstrip(".").partition(":")[0])
+    return found.groupdict().get("region") if found is not None else None
 
 
 def match(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ..events import ErrorType, MetricEvent, NormalizedUsage, UsageSource, usd
-from ..vendors import Reading
-from ..vendors.openai_shapes import DEFERRED
+from ..pricing import OVERRIDE
+from ..vendors import Reading, Work
 from . import estimate
 from .error_types import error_type, transport_error_type, was_sent
 from .redact import redacted
@@ -15,6 +16,8 @@ from .redact import redacted
 if TYPE_CHECKING:
     from decimal import Decimal
 
+    from ..pricing import UnitPrices
+    from ..vendors import Operation
     from .exchange import Exchange
 
 __all__ = ["CLOSED", "COMPLETE", "EOF", "FAILED", "REFUSED", "Ending", "conclude", "estimated_cost"]
@@ -39,7 +42,7 @@ def conclude(exchange: Exchange, ending: Ending, exc: BaseException | None, now:
     record = Concluded(exchange, now)
     if reading is not None:
         record.usage_source = _read_answer(exchange, reading, ending)
-        if exchange.call.operation.deferred and not _counts(exchange, reading):
+        if (reading.work is not None or exchange.call.operation.deferred) and not _is_event(record, reading):
             return None
         _take_answer(record, exchange, reading)
     elif exchange.call.operation.deferred:
@@ -63,6 +66,8 @@ class Concluded:
     price_source: str | None = None
     usage_source: UsageSource | None = None
     client_request_id: bytes | None = None
+    counted: Work | None = None
+    """Deferred work whose one count this is."""
 
     def __init__(self, exchange: Exchange, ended_at: float) -> None:
         self.exchange = exchange
@@ -72,7 +77,7 @@ class Concluded:
         exchange = self.exchange
         call, logical, decision = exchange.call, exchange.logical, exchange.decision
         fields = {
-            "event_id": f"{int(exchange.started_at * 1000):012x}{exchange.span_id}",
+            "event_id": self._event_id(),
             "trace_id": logical.trace_id,
             "span_id": exchange.span_id,
             "provider": call.vendor.id,
@@ -101,7 +106,17 @@ class Concluded:
                 fields["time_to_first_chunk_ms"] = (exchange.first_byte_at - exchange.sent_at) * 1000
         if exchange.reading is not None:
             fields |= self._answer(exchange, exchange.reading)
+        if fields.get("region") is None:
+            fields["region"] = call.region
         return fields
+
+    def _event_id(self) -> str:
+        """Milliseconds and 64 bits. Of deferred work the same in every process that asks how it stands, so
+        that whoever stores events by their id counts it once."""
+        if self.counted is None:
+            return f"{int(self.exchange.started_at * 1000):012x}{self.exchange.span_id}"
+        name = f"{self.exchange.call.vendor.id}\0{self.counted.id}".encode("utf-8", "replace")
+        return f"{int(self.counted.created_at * 1000):012x}{blake2b(name, digest_size=8).hexdigest()}"
 
     def _answer(self, exchange: Exchange, reading: Reading) -> dict[str, Any]:
         return {
@@ -131,6 +146,8 @@ def _read_answer(exchange: Exchange, reading: Reading, ending: Ending) -> UsageS
             observer.read(operation, reading, error=status >= 400)
             if ending in (CLOSED, FAILED) and reading.usage is None and status < 400:
                 reading.faults.append("body.abandoned")
+            if reading.work is not None and "body.malformed" in reading.faults:
+                reading.work = reading.work._replace(over=False)  # broken off, perhaps before its usage
         if operation.read_headers is not None:
             operation.read_headers(exchange.headers.kept(), reading)
         if operation.rate_by is not None and status < 400:
@@ -138,46 +155,57 @@ def _read_answer(exchange: Exchange, reading: Reading, ending: Ending) -> UsageS
             reading.usage = operation.rate_by(details, reading.usage)
         return "reported" if reading.usage is not None else None
     stream.read()
-    whole = ending == COMPLETE or bool(reading.finish_reasons)
+    if operation.read_headers is not None:
+        operation.read_headers(exchange.headers.kept(), reading)
+    shape = operation.stream
+    at_its_end = ending == EOF and shape is not None and shape.ends_with_body
+    whole = ending == COMPLETE or at_its_end or bool(reading.finish_reasons)
     if not whole and reading.error is None:
         ended = "stream.truncated" if ending == EOF else "stream.abandoned"
         reading.faults.append(ended)
+    if not whole and reading.work is not None:
+        reading.work = reading.work._replace(over=False)  # of what was broken off, the rest is not known
     if operation.rate_by is not None:
         return "reported" if reading.usage is not None else None
-    deferred = reading.status in DEFERRED
-    if (reading.usage is not None and whole) or (deferred and reading.usage is None and whole):
-        return "reported" if reading.usage is not None else None
-    _estimate(exchange, reading, stream.text_bytes())
+    if reading.usage is not None and whole:
+        return "reported"
+    if reading.work is not None:
+        return None  # it goes on without this stream: an estimate would count it twice
+    _estimate(exchange, reading, stream.text_tokens())
     return "estimated"
 
 
-def _estimate(exchange: Exchange, reading: Reading, text_bytes: int) -> None:
+def _estimate(exchange: Exchange, reading: Reading, text_tokens: int) -> None:
     """Usage from what was seen; figures that the vendor has reported so far stand as they are."""
     usage = reading.usage
     if usage is None:
         usage = reading.usage = NormalizedUsage(estimate.input_tokens(exchange.body))
-    usage.output_tokens = max(usage.output_tokens, estimate.tokens_of(text_bytes))
+    usage.output_tokens = max(usage.output_tokens, text_tokens)
 
 
-def _counts(exchange: Exchange, reading: Reading) -> bool:
-    """Whether this poll is the first to see its answer's end. A poll of an answer that was not made in
-    the background repeats what its request has reported already."""
-    if reading.usage is None or reading.status in DEFERRED or reading.response_id is None:
-        return False
-    if not (reading.details or {}).get("background"):
-        return False
-    return _first_time(exchange, reading.response_id)
+def _is_event(record: Concluded, reading: Reading) -> bool:
+    """Whether an answer that may tell of deferred work is an event; takes away what is counted elsewhere.
+
+    The first answer that says that the work is over counts it, even where another process began it. Before
+    and after, a poll is no event, and a call that begins the work or repeats its figures has no usage.
+    """
+    exchange, work = record.exchange, reading.work
+    if work is not None and work.over and _first_time(exchange, work.id):
+        record.counted = work
+        return True
+    reading.usage = reading.units = reading.stated_cost = record.usage_source = None
+    return not exchange.call.operation.deferred
 
 
-def _first_time(exchange: Exchange, response_id: str) -> bool:
+def _first_time(exchange: Exchange, work_id: str) -> bool:
+    """Whether nobody in this process has counted that work; safe for threads, since `setdefault` is."""
     seen = exchange.settings.counted_ids
-    key = (exchange.call.vendor.id, response_id)
-    if key in seen:
+    mark = object()
+    if seen.setdefault((exchange.call.vendor.id, work_id), mark) is not mark:
         return False
-    if len(seen) >= MAX_COUNTED_IDS:
+    if len(seen) > MAX_COUNTED_IDS:
         for old in list(seen)[: MAX_COUNTED_IDS // 2]:
             seen.pop(old, None)
-    seen[key] = None
     return True
 
 
@@ -190,14 +218,8 @@ def _take_answer(record: Concluded, exchange: Exchange, reading: Reading) -> Non
     if status >= 400 or reading.error is not None:
         _take_error(record, exchange, reading)
     usage = reading.usage
-    if usage is not None:
-        if reading.stated_cost is not None:
-            record.cost_nano_usd = reading.stated_cost
-            record.price_source = f"stated by {exchange.call.vendor.id}"
-        else:
-            _price(record, exchange, reading, usage)
-        if reading.response_id is not None and reading.details and reading.details.get("background"):
-            _first_time(exchange, reading.response_id)
+    if usage is not None or reading.units or reading.stated_cost is not None:
+        _price(record, exchange, reading, usage or NormalizedUsage())
     elif operation.free and status < 400:
         record.cost_nano_usd = 0
         record.price_source = "free of charge, " + exchange.call.vendor.source
@@ -230,23 +252,44 @@ def _take_exception(record: Concluded, exchange: Exchange, exc: BaseException) -
 
 
 def _price(record: Concluded, exchange: Exchange, reading: Reading, usage: NormalizedUsage) -> None:
-    vendor = exchange.call.vendor
-    provider = vendor.price_provider or vendor.id
-    find, at, tier = exchange.settings.prices.find, exchange.started_at, reading.service_tier
-    unit = None
-    if reading.response_model is not None:
-        unit = find(provider, reading.response_model, at=at, service_tier=tier)
-    if unit is None and exchange.sent_model is not None:
-        unit = find(provider, exchange.sent_model, at=at, service_tier=tier)
+    units = reading.units
+    rare = units is not None or has_rare_units(usage)
+    by_details = rare or exchange.call.vendor.price_provider is None  # a router's prices are another's
+    unit = _unit_prices(exchange, reading, record.details if by_details else None)
+    # What a vendor states in the middle of a stream is what the call has cost so far.
+    stated = reading.stated_cost if record.usage_source != "estimated" else None
+    if stated is not None and (unit is None or unit.source != OVERRIDE):
+        record.cost_nano_usd = stated
+        record.price_source = f"stated by {exchange.call.vendor.id}"
+        return
     if unit is None:
         return
-    if has_rare_units(usage) and (missing := unit.unpriced(usage)):
+    if rare and (missing := unit.unpriced(usage, units)):
         # Images that are billed by their tokens have no price by the piece.
         reading.faults += [f"unpriced.{n}" for n in missing if n != "images" or not usage.image_output_tokens]
         if not usage.total_tokens:
             return  # all that was used has no price: the cost is unknown, not 0
-    record.cost_nano_usd = unit.cost(usage)
-    record.price_source = unit.source
+    record.cost_nano_usd = unit.cost(usage, units)
+    record.price_source = unit.source_of(usage, units)
+
+
+def _unit_prices(
+    exchange: Exchange, reading: Reading, details: Mapping[str, Any] | None
+) -> UnitPrices | None:
+    """The prices of the model that answered, else of the one that was asked for; of what was used without
+    any model, the provider's."""
+    vendor, find = exchange.call.vendor, exchange.settings.prices.find
+    provider = vendor.price_provider or vendor.id
+    at, tier, batch = exchange.started_at, reading.service_tier, reading.batch
+    answered, asked = reading.response_model, exchange.sent_model
+    found = None
+    if answered is not None and not vendor.priced_as_requested:
+        found = find(provider, answered, at=at, service_tier=tier, batch=batch, details=details)
+    if found is None and asked is not None:
+        found = find(provider, asked, at=at, service_tier=tier, batch=batch, details=details)
+    if answered is None and asked is None and reading.units:
+        found = find(provider, "", at=at)
+    return found
 
 
 def has_rare_units(usage: NormalizedUsage) -> bool:
@@ -263,17 +306,29 @@ def has_rare_units(usage: NormalizedUsage) -> bool:
 
 def estimated_cost(exchange: Exchange) -> Decimal | None:
     """What the call may cost: its input by length, and its output cap where it names one; None where the
-    model's price is not known."""
+    model's price is not known, or is of something that the request does not tell."""
     if exchange.model is None:
         return None
-    operation, vendor = exchange.call.operation, exchange.call.vendor
+    operation, vendor, body = exchange.call.operation, exchange.call.vendor, exchange.body
+    details = operation.read_request(body) if operation.read_request is not None else {}
     unit = exchange.settings.prices.find(
-        vendor.price_provider or vendor.id, exchange.model, at=exchange.started_at
+        vendor.price_provider or vendor.id, exchange.model, at=exchange.started_at, details=details
     )
     if unit is None:
         return None
-    body = exchange.body
-    cap = estimate.output_cap(body, operation.output_cap) or 0
+    usage = _expected_usage(operation, body, details, unit)
+    return None if usage is None or unit.unpriced(usage) else usd(unit.cost(usage))
+
+
+def _expected_usage(
+    operation: Operation, body: Mapping[str, Any], details: Mapping[str, Any], unit: UnitPrices
+) -> NormalizedUsage | None:
     n = body.get("n")
     choices = n if isinstance(n, int) and 0 < n <= 1024 else 1
-    return usd(unit.cost(NormalizedUsage(estimate.input_tokens(body), cap * choices)))
+    if "images" in unit.rates:
+        return NormalizedUsage(images=choices)
+    by_request = operation.rate_by(details, None) if operation.rate_by is not None else None
+    if by_request is not None or "input" not in unit.rates:
+        return by_request
+    cap = estimate.output_cap(body, operation.output_cap) or 0
+    return NormalizedUsage(estimate.input_tokens(body), cap * choices)

@@ -145,7 +145,8 @@ class Exchange:
             self.decision = known
             self._adopt_model(known)
             return self._send()
-        if not self.settings.has_hook or not judged:
+        # A poll uses nothing, and what it asks for has been decided about.
+        if not self.settings.has_hook or not judged or self.call.operation.deferred:
             return self._send()
         self._move(ASKING)
         return Ask(dict(self.body), self._hook_context())

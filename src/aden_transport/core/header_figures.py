@@ -31,6 +31,53 @@ KEPT_NAMES = frozenset(
         "retry-after",
         "retry-after-ms",
         "x-should-retry",
+        "x-amzn-requestid",
+        "x-amzn-errortype",
+        "x-amzn-bedrock-input-token-count",
+        "x-amzn-bedrock-output-token-count",
+        "x-amzn-bedrock-cache-read-input-token-count",
+        "x-amzn-bedrock-cache-write-input-token-count",
+        "x-amzn-bedrock-invocation-latency",
+        "x-amzn-bedrock-service-tier",
+        # Mistral, Cohere, Hugging Face, Together, xAI, Perplexity, Groq, OpenRouter, DeepSeek, Databricks
+        "mistral-correlation-id",
+        "x-kong-request-id",
+        "x-debug-trace-id",
+        "x-envoy-upstream-service-time",
+        "x-inference-provider",
+        "inference-id",
+        "x-compute-type",
+        "x-compute-time",
+        "x-compute-characters",
+        "x-inference-time",
+        "x-queue-time",
+        "x-total-time",
+        "x-metrics-e2e-ms",
+        "x-metrics-ttft-ms",
+        "x-ppl-region",
+        "x-groq-region",
+        "x-generation-id",
+        "x-provider-name",
+        "x-ds-trace-id",
+        "nvcf-reqid",
+        "x-vercel-id",
+        "cf-aig-log-id",
+        "cf-aig-cache-status",
+        # LiteLLM: https://docs.litellm.ai/docs/proxy/response_headers
+        "x-litellm-call-id",
+        "x-litellm-model-group",
+        "x-litellm-response-cost",
+        "x-litellm-response-duration-ms",
+        "x-litellm-overhead-duration-ms",
+        "pydantic-ai-gateway-price-estimate",
+        "llm_provider-x-request-id",
+        "llm_provider-openai-processing-ms",
+        "num_chars",
+        "num_tokens",
+        "x-inference-id",
+        "x-compute-tokens",
+        "x-prompt-tokens",
+        "x-generated-tokens",
         "server-timing",
         "via",
         "content-type",
@@ -38,7 +85,21 @@ KEPT_NAMES = frozenset(
     )
 )
 """Response headers that an event may carry; rate limits come on top, nothing else ever does."""
-KEPT_PREFIXES = (b"x-ratelimit-", b"anthropic-ratelimit-", b"x-goog-request")
+KEPT_PREFIXES = (
+    b"x-ratelimit-",
+    b"ratelimit-",
+    b"ratelimitbysize-",
+    b"x-ratelimitbysize-",
+    b"x-tokenlimit-",
+    b"anthropic-ratelimit-",
+    b"llm_provider-x-ratelimit-",
+    b"llm_provider-anthropic-ratelimit-",
+    b"x-trial-endpoint-call-",
+    b"x-endpoint-monthly-call-",
+    b"x-goog-request",
+)
+DROPPED = frozenset({b"x-ratelimit-key"})
+"""Of these, what is no figure: on Azure, whom the limit is for."""
 MAX_VALUE = 256
 MAX_KEPT = 64
 MAX_KNOWN = 512
@@ -53,15 +114,17 @@ class Plan:
     __slots__ = ("encoding_at", "pick", "type_at")
 
     def __init__(self, names: tuple[bytes, ...]) -> None:
-        places = [
-            place for place, name in enumerate(names) if name in KEPT_NAMES or name.startswith(KEPT_PREFIXES)
-        ]
+        places = [place for place, name in enumerate(names) if is_kept(name)]
         # One place alone would be handed out bare, none not at all.
         self.pick: Callable[[Pairs], Pairs] = (
             itemgetter(*places) if len(places) > 1 else lambda pairs: [pairs[place] for place in places]
         )
         self.type_at = _last(names, b"content-type")
         self.encoding_at = _last(names, b"content-encoding")
+
+
+def is_kept(name: bytes) -> bool:
+    return name in KEPT_NAMES or (name.startswith(KEPT_PREFIXES) and name not in DROPPED)
 
 
 def _last(names: tuple[bytes, ...], name: bytes) -> int | None:
@@ -123,11 +186,11 @@ def plain(value: bytes) -> str:
     return text if text.isprintable() else _CONTROL.sub("?", text)
 
 
-_DUR = re.compile(rb"dur=(\d{1,12}(?:\.\d{1,9})?)")
+_DUR = re.compile(rb"(?:^|dur=)(\d{1,12}(?:\.\d{1,9})?)(?![\w.])")
 
 
 def milliseconds(value: bytes) -> float | None:
-    """`"321"`, or the `dur` of a Server-Timing header (W3C Server Timing, milliseconds)."""
+    """`"321"`, `"1116.2"`, or the `dur` of a Server-Timing header (W3C Server Timing, milliseconds)."""
     if value.isdigit() and len(value) < 13:
         return float(value)
     found = _DUR.search(value[:MAX_VALUE])

@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from .._json import loads
+from ..framing.aws_eventstream import STARTS, AwsEventStreamParser, EventStreamMessage
 from ..framing.content_encoding import Decoder
 from ..framing.json_array import JsonArrayParser
 from ..framing.json_body import JsonBody
 from ..framing.ndjson import NdjsonParser
 from ..framing.sse import ServerSentEvent, SSEParser, tail_events
 from ..vendors import Operation, Reading, StreamShape
+from .estimate import tokens_of
 
 __all__ = ["BodyObserver", "StreamObserver", "ignore"]
 
@@ -114,10 +116,15 @@ EDGE_MEMBERS = (
     "usage",
     "service_tier",
     "status",
+    "background",
+    "created_at",
     "stop_reason",
     "usageMetadata",
     "modelVersion",
     "responseId",
+    "meta",
+    "usage_info",
+    "prompt_eval_count",
     "error",
 )
 
@@ -162,6 +169,7 @@ class StreamObserver:
         "_shape",
         "_size",
         "_sized",
+        "_texts",
         "append",
         "byte",
         "chunks",
@@ -184,8 +192,10 @@ class StreamObserver:
         self._decoder = decoder
         self._on_first: Callable[[], None] | None = on_first
         self._on_terminal = on_terminal
-        self._full = full
+        self._full = full or shape.every_event
         self._parser: Parser | None = None
+        self._texts: list[str] = []
+        """Where every event is read: some generated text of the first batch, and of the latest two."""
         self._head: bytes | None = None
         self._before = b"\n"
         """The last bytes before `chunks`."""
@@ -318,9 +328,17 @@ class StreamObserver:
     def _parse(self, data: bytes) -> None:
         if self._parser is None:
             self._parser = parser_for(data)
-        self._read_events(self._parser.receive_data(data), self._reading)
+        reading = self._reading
+        reading.texts = []
+        self._read_events(self._parser.receive_data(data), reading)
+        self._texts.append("".join(reading.texts)[-EDGE:])
+        del reading.texts
+        if len(self._texts) > 3:
+            del self._texts[1]
 
-    def _read_events(self, events: Iterable[ServerSentEvent | bytes], reading: Reading) -> None:
+    def _read_events(
+        self, events: Iterable[ServerSentEvent | EventStreamMessage | bytes], reading: Reading
+    ) -> None:
         read_event = self._shape.read_event
         for event in events:
             name, data = ("", event) if isinstance(event, bytes) else (event.event, event.data)
@@ -378,19 +396,33 @@ class StreamObserver:
 
     def text_bytes(self) -> int:
         """Bytes of generated text in all that passed; what was not kept is inferred from what was."""
+        return self._generated()[1]
+
+    def text_tokens(self) -> int:
+        """Estimated tokens of the generated text in all that passed: what was not kept is taken to be like
+        what was."""
+        text, size = self._generated()
+        kept = len(text.encode("utf-8", "replace"))
+        return -(-tokens_of(text) * size // kept) if kept else 0
+
+    def _generated(self) -> tuple[str, int]:
+        """What is kept of the generated text, and how many bytes passed in all."""
         if self._parser is not None:
-            return self._reading.text_bytes  # every event was read
+            return "".join(self._texts), self._reading.text_bytes  # every event was read
         seen = Reading()
+        texts: list[str] = []
+        seen.texts = texts
         tail = b"".join(self.chunks)
         if not self.skipped:
             whole = (self._head or b"") + tail
             self._read_part(whole, seen)
-            return seen.text_bytes
+            return "".join(texts), seen.text_bytes
         head = self._head or b""
         self._read_part(head, seen)
         self._read_events(tail_events(tail), seen)
         kept = len(head) + len(tail)
-        return seen.text_bytes + round(seen.text_bytes * self.skipped / max(1, kept))
+        inferred = round(seen.text_bytes * self.skipped / max(1, kept))
+        return "".join(texts), seen.text_bytes + inferred
 
 
 def _last_start(window: bytes) -> int:
@@ -408,13 +440,15 @@ def ignore(_data: bytes) -> None:
 class Parser(Protocol):
     faults: list[str]
 
-    def receive_data(self, data: bytes) -> Iterable[ServerSentEvent | bytes]: ...
+    def receive_data(self, data: bytes) -> Iterable[ServerSentEvent | EventStreamMessage | bytes]: ...
 
-    def receive_eof(self) -> Iterable[ServerSentEvent | bytes]: ...
+    def receive_eof(self) -> Iterable[ServerSentEvent | EventStreamMessage | bytes]: ...
 
 
 def parser_for(start: bytes) -> Parser:
     """The parser for a stream that begins so; vendors' content types are not always right."""
+    if start[:1] in STARTS:
+        return AwsEventStreamParser()
     first = start[:256].lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
     if first == b"[":
         return JsonArrayParser()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from urllib.parse import unquote
 
 __all__ = ["redacted"]
 
@@ -14,14 +15,43 @@ SECRET_HEADERS = (
     b"x-goog-api-key",
     b"proxy-authorization",
     b"cookie",
+    b"x-amz-security-token",
+    b"ocp-apim-subscription-key",  # Azure API Management
+    b"cf-aig-authorization",
+    b"helicone-auth",
+    b"x-portkey-api-key",
+    b"x-portkey-virtual-key",
+    b"x-litellm-api-key",
+    b"x-auth-token",
 )
-SECRET_PARAMETERS = frozenset({"key", "api_key", "api-key", "token", "access_token"})
+SECRET_PARAMETERS = frozenset(
+    {
+        "key",
+        "api_key",
+        "api-key",
+        "apikey",
+        "token",
+        "access_token",
+        "subscription-key",
+        "sig",
+        "signature",
+        "x-amz-credential",
+        "x-amz-security-token",
+        "x-amz-signature",
+    }
+)
 MIN_SECRET = 8
 _SHAPES = re.compile(
     r"(?i)\b(?:bearer|basic)\s+[\w.~+/=-]{6,}"
-    r"|\b(?:sk|pk|rk|gsk|xai|hf|key)[-_][\w*.-]{6,}"
-    r"|\bAIza[\w-]{6,}|\bAKIA[A-Z0-9]{8,}|\beyJ[\w-]{8,}\.[\w.-]+"
-    r"|(?<=[?&])(?:key|api[-_]?key|token|access_token|sig|signature)=[^&\s\"']+"
+    # OpenAI, Anthropic, OpenRouter, DeepSeek, Stripe-like; Groq, xAI, Hugging Face, Perplexity, Cerebras,
+    # Fireworks, Replicate, NVIDIA, Together, Vercel, GitHub
+    r"|\b(?:sk|pk|rk|gsk|xai|hf|key|pplx|csk|fw|r8|nvapi|tgp|vck|gh[opsu]|github_pat)[-_][\w*.-]{6,}"
+    r"|\bAIza[\w-]{6,}|\bAQ\.[\w-]{20,}|\bya29\.[\w.-]{6,}"  # Google
+    r"|\b(?-i:A[KS]IA[A-Z0-9]{8,}|ABSK[\w+/=]{16,})"  # AWS
+    r"|\bdapi[0-9a-f]{16,}|\bpa-[\w-]{20,}"  # Databricks, Voyage
+    r"|\beyJ[\w-]{8,}\.[\w.-]+"
+    rf"|(?<=[?&])(?:{'|'.join(sorted(SECRET_PARAMETERS))})=[^&\s\"']+"
+    r"|\bsignature=[^&\s\"',]{6,}"  # in an Authorization header of AWS
 )
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]+")
 
@@ -39,6 +69,6 @@ def redacted(message: str, headers: Mapping[bytes, bytes], target: bytes, *, lim
     for pair in query.split("&"):
         key, _, given = pair.partition("=")
         if len(given) >= MIN_SECRET and key.lower() in SECRET_PARAMETERS:
-            message = message.replace(given, "[redacted]")
+            message = message.replace(given, "[redacted]").replace(unquote(given), "[redacted]")
     message = _SHAPES.sub("[redacted]", message[: limit * 4])
     return _CONTROL.sub(" ", message)[:limit]

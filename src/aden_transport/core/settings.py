@@ -53,6 +53,7 @@ class Settings:
         forward_metadata: str = "native",
         fail_open: bool = True,
         agent_name: str | None = None,
+        counted_ids: dict[tuple[str, str], object] | None = None,
     ) -> None:
         self.owner = owner
         """Kept alive as long as a call of these settings is open."""
@@ -73,5 +74,5 @@ class Settings:
         self.agent_name = agent_name
         self.open: dict[int, Exchange] = {}
         """Exchanges under way, by identity. Taking one out is what ends it, once."""
-        self.counted_ids: dict[tuple[str, str], None] = {}
-        """Answers already counted, so that polling one again counts nothing; bounded."""
+        self.counted_ids: dict[tuple[str, str], object] = {} if counted_ids is None else counted_ids
+        """Work already counted, by vendor and id, so that polling it again counts nothing; bounded."""

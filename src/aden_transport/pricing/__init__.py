@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .book import PriceBook
+from .book import OVERRIDE, PriceBook
 from .price import Price
 from .unit_prices import UnitPrices
 
-__all__ = ["Price", "PriceBook", "UnitPrices"]
+__all__ = ["OVERRIDE", "Price", "PriceBook", "UnitPrices"]

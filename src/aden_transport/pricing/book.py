@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TypeAlias
+from collections.abc import Iterable, Mapping
+from itertools import product
+from typing import Any, NamedTuple, TypeAlias
 
 from ..errors import ConfigurationError
 from .price import Price
@@ -12,13 +13,18 @@ from .schedule import When, holds, label, unchanged
 from .snapshot import Match, Model, Snapshot, bundled
 from .unit_prices import UnitPrices
 
-__all__ = ["PriceBook"]
+__all__ = ["OVERRIDE", "PriceBook"]
 
-_Key: TypeAlias = tuple[str, str, str | None, bool]
+_Form: TypeAlias = tuple[tuple[str, str], ...]
+_Key: TypeAlias = tuple[str, str, str | None, bool, _Form]
 _ALWAYS = (-math.inf, math.inf)
 _HELD_AT_MOST = 1024
 _STANDARD = frozenset({"", "auto", "default", "on_demand", "standard", "standard_only"})
 """Vendors' words for the tier that is not a tier."""
+OVERRIDE = "override"
+"""`source` of a price that the user gave."""
+_FORM = ("size", "quality", "resolution", "inference_provider")
+"""Details of a call that may choose a price: of an image, of a video, and who answers for a router."""
 
 
 class PriceBook:
@@ -39,14 +45,25 @@ class PriceBook:
         self._snapshot: Snapshot | None = None
 
     def find(
-        self, provider: str, model: str, *, at: float, service_tier: str | None = None, batch: bool = False
+        self,
+        provider: str,
+        model: str,
+        *,
+        at: float,
+        service_tier: str | None = None,
+        batch: bool = False,
+        details: Mapping[str, Any] | None = None,
     ) -> UnitPrices | None:
         """The prices of `model` at `at` (seconds since the epoch), None where they are not known.
 
         `provider` is a genai-prices id or an alias of it. A tier or batch without a price of its own is
-        given the standard price, and `source` says so.
+        given the standard price, and `source` says so. `details` are the call's, for models whose price
+        depends on them: of an image its `size` and `quality`, of a video its `size` or `resolution`, of a
+        router's answer its `inference_provider`. An empty `model` has the prices of what the provider
+        bills beside any model.
         """
-        key = (provider, model, service_tier, batch)
+        form = _form(details) if details else ()
+        key = (provider, model, service_tier, batch, form)
         held = self._held.get(key)
         if held is not None and held[1] <= at < held[2]:
             return held[0]
@@ -74,17 +91,31 @@ class PriceBook:
         return found
 
     def _resolve(self, key: _Key, at: float) -> tuple[UnitPrices | None, tuple[float, float]]:
-        provider, name, service_tier, batch = key
-        provider_id = self.snapshot.provider_id(provider)
-        match = self.snapshot.find_model(provider_id, name) if provider_id is not None else None
-        owner = provider_id or provider.lower().strip()
-        for alias in (name.lower(), match.model.id.lower() if match else ""):
-            if (owner, alias) in self._overrides:
-                return _overridden(owner, alias, self._overrides[owner, alias]), _ALWAYS
+        provider, name, service_tier, batch, form = key
+        details = dict(form)
+        provider_id, model = self.snapshot.routed(provider, name, details.get("inference_provider"))
+        if not model:
+            return _fees(self.snapshot, provider_id), _ALWAYS
+        match = self.snapshot.find_model(provider_id, model) if provider_id is not None else None
+        asked = self.snapshot.provider_id(provider) or provider.lower().strip()
+        aliases = (name.lower(), model, *((match.name, match.model.id.lower()) if match else ()))
+        overridden = self._overridden(dict.fromkeys((asked, provider_id or asked)), dict.fromkeys(aliases))
+        if overridden is not None:
+            return overridden, _ALWAYS
         if match is None:
             return None, _ALWAYS
         span = unchanged(_whens(match.model), at)
-        return _listed(match, at, _tiers(service_tier, batch), self.snapshot.source), span
+        return _listed(match, at, _Asked(_tiers(service_tier, batch), details), self.snapshot), span
+
+    def _overridden(self, owners: Iterable[str], aliases: Iterable[str]) -> UnitPrices | None:
+        for owner, alias in product(owners, aliases):
+            if (price := self._overrides.get((owner, alias))) is not None:
+                return UnitPrices(price.rates(), provider=owner, model=alias, source=OVERRIDE)
+        return None
+
+
+def _form(details: Mapping[str, Any]) -> _Form:
+    return tuple((k, v.lower()) for k in _FORM if isinstance(v := details.get(k), str) and len(v) <= 32)
 
 
 def _override(key: object, price: object) -> tuple[tuple[str, str], Price]:
@@ -98,8 +129,18 @@ def _override(key: object, price: object) -> tuple[tuple[str, str], Price]:
     return (provider.lower().strip(), model.lower()), price
 
 
-def _overridden(provider: str, model: str, price: Price) -> UnitPrices:
-    return UnitPrices(price.rates(), provider=provider, model=model, source="override")
+class _Asked(NamedTuple):
+    """What a call asks for that may have a price of its own."""
+
+    tiers: tuple[str, ...]
+    form: Mapping[str, str]
+
+    def variants(self, model: Model) -> tuple[str, ...]:
+        """The names of the variants of `model` that count."""
+        if not model.by:
+            return self.tiers
+        form = [(self.form.get(detail), default) for detail, default in model.by]
+        return (*self.tiers, " ".join(str(d if value in (None, "auto") else value) for value, d in form))
 
 
 def _tiers(service_tier: str | None, batch: bool) -> tuple[str, ...]:
@@ -115,25 +156,38 @@ def _whens(model: Model) -> list[When]:
     return [when for when, _ in model.prices] + [when for _, when, _ in model.variants]
 
 
-def _listed(match: Match, at: float, tiers: tuple[str, ...], source: str) -> UnitPrices | None:
+def _fees(snapshot: Snapshot, provider_id: str | None) -> UnitPrices | None:
+    rates, source = snapshot.fees(provider_id) if provider_id is not None else ({}, "")
+    return UnitPrices(rates, provider=provider_id or "", source=source) if rates else None
+
+
+def _listed(match: Match, at: float, asked: _Asked, snapshot: Snapshot) -> UnitPrices | None:
     """The price in the data, None where the model is listed without one."""
     model = match.model
     since, rates = next((p for p in reversed(model.prices) if holds(p[0], at)), model.prices[0])
-    variants = [v for v in model.variants if v[0] in tiers and holds(v[1], at)] if match.own else []
+    names = asked.variants(model)
+    if not match.own:
+        # A reseller has its own tiers, or none; what a form costs is part of the price.
+        names = tuple(name for name in names if name not in asked.tiers)
+    variants = [v for v in model.variants if v[0] in names and holds(v[1], at)]
     for _, _, own in reversed(variants):
         # In reverse, so that of two variants with the same rate the first one wins.
         rates = {**rates, **own}
     if not rates:
         return None
-    priced = [tier for tier in tiers if any(tier == name for name, _, _ in variants)]
+    # Tools and storage serve models that read tokens; an image costs what it costs.
+    fees, fees_source = snapshot.fees(match.owner) if match.own and "input" in rates else ({}, "")
+    priced = [name for name in names if any(name == variant for variant, _, _ in variants)]
+    listed = f"{model.source or snapshot.source} {match.owner}/{model.id}"
     return UnitPrices(
-        rates,
+        {**fees, **rates},
         provider=match.owner,
         model=model.id,
         tier="+".join(priced) or "standard",
         dated=label(variants[0][1] if variants else since),
-        source=_source(f"{source} {match.owner}/{model.id}", tiers, priced),
+        source=_source(listed, asked.tiers, priced),
         minimum_seconds=model.minimum_seconds,
+        cited={**{fee: fees_source for fee in fees if fee not in rates}, **model.cited},
     )
 
 

@@ -10,7 +10,7 @@ import re
 from datetime import date
 from typing import TypeAlias
 
-__all__ = ["Clause", "dashed_date", "is_match"]
+__all__ = ["Clause", "accepting", "dashed_date", "is_match"]
 
 Clause: TypeAlias = "str | list[Clause]"
 
@@ -33,6 +33,14 @@ def is_match(clause: Clause, name: str) -> bool:
             return rest in name
         case _:
             return re.search(rest, name) is not None
+
+
+def accepting(clause: Clause, name: str) -> str:
+    """The part of `clause` by which it accepts `name`: `=equals` before a prefix, longer before shorter."""
+    if isinstance(clause, str):
+        return clause
+    parts = [accepting(part, name) for part in clause[1:] if is_match(part, name)]
+    return max(parts, key=lambda part: (part[0] == "=", part[0] in "^$", len(part)))
 
 
 def dashed_date(name: str) -> str:

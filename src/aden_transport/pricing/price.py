@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, fields
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
@@ -9,7 +10,7 @@ from typing import Any, TypeAlias
 
 from ..errors import ConfigurationError
 
-__all__ = ["Amount", "Price"]
+__all__ = ["AMOUNTS", "Amount", "Price", "rates_of"]
 
 Amount: TypeAlias = "float | int | str | Decimal"
 """US dollars. A float counts as the decimal that it prints as."""
@@ -47,6 +48,13 @@ class Price:
     per_search_unit: Amount | None = None
     per_server_tool_call: Amount | None = None
     per_request: Amount | None = None
+    trained_per_mtok: Amount | None = None
+    """Of fine-tuning: tokens trained on, epochs included."""
+    per_container_session: Amount | None = None
+    per_file_search: Amount | None = None
+    per_gb_day: Amount | None = None
+    """Of storage, GB of 2^30 bytes."""
+    per_video_second: Amount | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -56,12 +64,8 @@ class Price:
 
     def rates(self) -> dict[str, int | str]:
         """Pico-dollars per unit by the names of `unit_prices.RATE_NAMES`."""
-        rates: dict[str, int | str] = {}
-        for field, (name, units) in _RATES.items():
-            value = getattr(self, field)
-            if value is not None:
-                exact = _exact(field, value) * _PICO_PER_USD / units
-                rates[name] = exact.numerator if exact.denominator == 1 else str(exact)
+        given = {name: value for name in AMOUNTS if (value := getattr(self, name)) is not None}
+        rates = rates_of(given)
         for name in ("audio", "image"):
             # Cached audio has no price of its own here: it is charged as cached.
             if "cached" in rates and f"{name}_input" in rates:
@@ -69,7 +73,20 @@ class Price:
         return rates
 
 
-_RATES = {
+def rates_of(amounts: Mapping[str, Any]) -> dict[str, int | str]:
+    """Pico-dollars per unit, by the names of `unit_prices.RATE_NAMES`, of amounts named as in `AMOUNTS`.
+
+    Raises: ConfigurationError where an amount is not a finite number ≥ 0; KeyError for another name.
+    """
+    rates: dict[str, int | str] = {}
+    for field, value in amounts.items():
+        name, units = AMOUNTS[field]
+        exact = _exact(field, value) * _PICO_PER_USD / units
+        rates[name] = exact.numerator if exact.denominator == 1 else str(exact)
+    return rates
+
+
+AMOUNTS: Mapping[str, tuple[str, int]] = {
     "input_per_mtok": ("input", 1_000_000),
     "output_per_mtok": ("output", 1_000_000),
     "cached_per_mtok": ("cached", 1_000_000),
@@ -87,8 +104,13 @@ _RATES = {
     "per_search_unit": ("search_units", 1),
     "per_server_tool_call": ("server_tool_calls", 1),
     "per_request": ("requests", 1),
+    "trained_per_mtok": ("trained_tokens", 1_000_000),
+    "per_container_session": ("container_sessions", 1),
+    "per_file_search": ("file_searches", 1),
+    "per_gb_day": ("gb_days", 1),
+    "per_video_second": ("video_seconds", 1),
 }
-"""Field → (name of the rate, units that the amount pays for)."""
+"""Amount of a price list → (name of the rate, units that the amount pays for)."""
 
 
 def _exact(field: str, value: Any) -> Fraction:

@@ -3,10 +3,15 @@
 `prices.json` is written by `scripts/build_prices.py`::
 
     {"source": "genai-prices 0.2.3", "as_of": "2026-11-22", "providers": [
-      {"id": "openai", "match": clause, "fallback": [provider id, …], "models": [
+      {"id": "openai", "match": clause, "fallback": [provider id, …],
+       "fees": rates, "fees_source": text,         of what any model's call, or none's, may use
+       "models": [
         {"id": "gpt-4o", "match": clause,          left out where it is "=" + id
          "prices": rates | [[when, rates], …],     the last that holds counts, else the first
-         "variants": [[tier, when, rates], …],     per rate the first that holds counts
+         "variants": [[name, when, rates], …],     per rate the first that holds counts
+         "by": [[detail, default | null], …],      details whose values name a variant: "hd 1024x1024"
+         "source": text,                           where not the document's
+         "cited": {rate: text},                    where single rates come from, where not from there
          "minimum_seconds": 10}]}]}                of audio, per call
 
 Clauses are described in `clauses.py`, `when` in `schedule.py`, rates in `unit_prices.py`.
@@ -14,12 +19,13 @@ Clauses are described in `clauses.py`, `when` in `schedule.py`, rates in `unit_p
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
 from .._json import loads
-from .clauses import Clause, dashed_date, is_match
+from .clauses import Clause, is_match
+from .names import readings, routed
 from .schedule import When
 from .unit_prices import Rates
 
@@ -33,6 +39,11 @@ class Model(NamedTuple):
     clause: Clause
     prices: list[tuple[When, Rates]]
     variants: list[tuple[str, When, Rates]]
+    """By tier (`"batch"`, `"flex"`) or by details of the call (`"hd 1024x1024"`)."""
+    by: list[tuple[str, str | None]]
+    """The details that choose a variant, each with the vendor's default; None: it has none."""
+    source: str | None
+    cited: Mapping[str, str]
     minimum_seconds: int
 
 
@@ -44,12 +55,16 @@ class Match(NamedTuple):
     model: Model
     own: bool
     """Variants count only for a provider's own models, as in genai-prices."""
+    name: str
+    """The reading of the name that the model's clause accepts."""
 
 
 class _Provider(NamedTuple):
     id: str
     clause: Clause | None
     fallback: list[str]
+    fees: Rates
+    fees_source: str
 
 
 class Snapshot:
@@ -63,9 +78,7 @@ class Snapshot:
         """`"genai-prices 0.2.3"`."""
         self.as_of: str = document["as_of"]
         """ISO date on which these figures were compiled."""
-        self._providers = {
-            p["id"]: _Provider(p["id"], p.get("match"), p.get("fallback", [])) for p in document["providers"]
-        }
+        self._providers = {p["id"]: _provider(p) for p in document["providers"]}
         self._models: dict[str, list[Model]] = {}
 
     def provider_id(self, name: str) -> str | None:
@@ -80,26 +93,46 @@ class Snapshot:
 
     def find_model(self, provider_id: str, name: str) -> Match | None:
         """The model that `name` means at this provider or at one whose models it resells."""
-        name = name.lower()
-        found = self._find(provider_id, name)
-        if found is None and (dashed := dashed_date(name)) != name:
-            found = self._find(provider_id, dashed)
-        return found
-
-    def _find(self, provider_id: str, name: str) -> Match | None:
-        for owner in (provider_id, *self._providers[provider_id].fallback):
-            for model in self._models_of(owner):
-                if is_match(model.clause, name):
-                    return Match(owner, model, owner == provider_id)
+        for reading in readings(name.lower(), lambda prefix: self.provider_id(prefix) == provider_id):
+            if (found := self._find(provider_id, reading)) is not None:
+                return found
         return None
 
-    def _models_of(self, provider_id: str) -> list[Model]:
+    def routed(self, provider: str, name: str, answering: str | None = None) -> tuple[str | None, str]:
+        """The id of the provider that answers for `name` at `provider`, and the name there."""
+        owner, model = routed(provider, name, answering)
+        return self.provider_id(owner), model
+
+    def fees(self, provider_id: str) -> tuple[Rates, str]:
+        """Rates of tools and storage that are billed beside any model, and where they come from."""
+        provider = self._providers[provider_id]
+        return provider.fees, provider.fees_source
+
+    def fallback(self, provider_id: str) -> list[str]:
+        """The providers whose models this one resells at their prices."""
+        return self._providers[provider_id].fallback
+
+    def _find(self, provider_id: str, name: str) -> Match | None:
+        # The data's clauses are ordered: of two that accept a name, the closer one comes first.
+        for owner in (provider_id, *self.fallback(provider_id)):
+            for model in self.models_of(owner):
+                if is_match(model.clause, name):
+                    return Match(owner, model, owner == provider_id, name)
+        return None
+
+    def models_of(self, provider_id: str) -> list[Model]:
+        """The models that this provider lists, in the order in which names are compared with them."""
         # The whole document would hold some megabytes for the few providers that one program calls.
         models = self._models.get(provider_id)
         if models is None:
             entry = next(p for p in _read()["providers"] if p["id"] == provider_id)
             models = self._models[provider_id] = list(map(_model, entry["models"]))
         return models
+
+    def read_all(self) -> None:
+        """Read the models of all providers at once, for who searches them."""
+        for entry in _read()["providers"]:
+            self._models.setdefault(entry["id"], list(map(_model, entry["models"])))
 
     def providers(self) -> Iterable[str]:
         """The ids of all providers."""
@@ -116,13 +149,26 @@ def _read() -> dict[str, Any]:
     return document
 
 
+def _provider(entry: dict[str, Any]) -> _Provider:
+    return _Provider(
+        entry["id"],
+        entry.get("match"),
+        entry.get("fallback", []),
+        entry.get("fees", {}),
+        entry.get("fees_source", ""),
+    )
+
+
 def _model(entry: dict[str, Any]) -> Model:
     prices = entry["prices"]
     return Model(
         entry["id"],
         entry.get("match") or "=" + entry["id"].lower(),
         [(None, prices)] if isinstance(prices, dict) else [(when, rates) for when, rates in prices],
-        [(tier, when, rates) for tier, when, rates in entry.get("variants", ())],
+        [(name, when, rates) for name, when, rates in entry.get("variants", ())],
+        [(detail, default) for detail, default in entry.get("by", ())],
+        entry.get("source"),
+        entry.get("cited", {}),
         entry.get("minimum_seconds", 0),
     )
 

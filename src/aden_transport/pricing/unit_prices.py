@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
-from math import gcd, lcm
+from math import gcd, inf, lcm
 from typing import Any, TypeAlias
 
 from ..events import NormalizedUsage
 
-__all__ = ["RATE_NAMES", "Rates", "UnitPrices"]
+__all__ = ["RATE_NAMES", "UNIT_NAMES", "Rates", "UnitPrices", "Units"]
 
 Rates: TypeAlias = Mapping[str, Any]
+Units: TypeAlias = Mapping[str, float]
+"""Amounts of billed units that are no field of `NormalizedUsage`, by the names in `UNIT_NAMES`."""
 
 RATE_NAMES = {
     "input": "input_tokens",
@@ -38,10 +40,19 @@ RATE_NAMES = {
     "search_units": "search_units",
     "server_tool_calls": "server_tool_calls",
     "requests": None,
+    "trained_tokens": None,
+    "container_sessions": None,
+    "file_searches": None,
+    "gb_days": None,
+    "video_seconds": None,
 }
 """The names of rates, each with the field of `NormalizedUsage` that it prices.
 
 `requests` is added once per call. `server_tool_calls` are priced as web searches."""
+
+UNIT_NAMES = ("trained_tokens", "container_sessions", "file_searches", "gb_days", "video_seconds")
+"""Rates of units that stand in `Reading.units`: tokens trained on, sessions of a code interpreter, searches
+in a vector store, GB (2^30 bytes) stored for a day, seconds of generated video."""
 
 _COUNTED = ("characters", "images", "pages", "search_units", "server_tool_calls")
 _STANDING_ALONE = ("input", "output", "audio_seconds", *_COUNTED)
@@ -61,6 +72,7 @@ class UnitPrices:
         "_cache_write",
         "_cache_write_1h_more",
         "_cached",
+        "_cited_fields",
         "_divisor",
         "_input",
         "_minimum_seconds",
@@ -68,6 +80,7 @@ class UnitPrices:
         "_output",
         "_rates",
         "_tier_start",
+        "cited",
         "dated",
         "model",
         "provider",
@@ -86,19 +99,24 @@ class UnitPrices:
         dated: str | None = None,
         source: str = "",
         minimum_seconds: int = 0,
+        cited: Mapping[str, str] | None = None,
         above: int = -1,
     ) -> None:
         self.rates = rates
         """Pico-dollars per unit as in the price data, tiers by prompt length included."""
+        self.cited = cited or {}
+        """Where single rates come from that are not from `source`, by their names."""
         self.provider = provider
         """The provider that lists the model."""
         self.model = model
         """The id of the matched model in the price data, or the overridden name."""
         self.tier = tier
-        """`"standard"`, `"batch"`, `"flex"`, … or several joined by `+`."""
+        """`"standard"`, `"batch"`, `"flex"`, …, of an image or a video its form (`"hd 1024x1024"`); several
+        are joined by `+`."""
         self.dated = dated
         """The date or the hours from which this price counts, None where it is not bound to any."""
         self.source = source
+        self._cited_fields = [(f, where) for name, where in self.cited.items() if (f := RATE_NAMES[name])]
         self._minimum_seconds = minimum_seconds
         self._divisor, self._rates = _common(_flat(rates, above))
         self._input = self._rates.get("input", 0)
@@ -114,8 +132,8 @@ class UnitPrices:
             UnitPrices(rates, minimum_seconds=minimum_seconds, above=min(starts)) if starts else self
         )
 
-    def cost(self, usage: NormalizedUsage) -> int:
-        """Nano-dollars of `usage`, whose counts are ≥ 0: the exact sum, rounded once, half to even.
+    def cost(self, usage: NormalizedUsage, units: Units | None = None) -> int:
+        """Nano-dollars of `usage` and `units`, all ≥ 0: the exact sum, rounded once, half to even.
 
         Parts are priced at their own rate where there is one, else at the rate of what encloses them.
         Where parts exceed the whole, the rest of the whole counts as 0. Units without any rate add
@@ -141,8 +159,9 @@ class UnitPrices:
             or usage.pages
             or usage.search_units
             or usage.server_tool_calls
+            or units
         ):
-            return self._full_cost(usage)
+            return self._full_cost(usage, units or {})
         total: int = (
             text * self._input
             + cached * self._cached
@@ -152,27 +171,42 @@ class UnitPrices:
         )
         return total if self._divisor == 1 else _half_even(total, self._divisor)
 
-    def unpriced(self, usage: NormalizedUsage) -> tuple[str, ...]:
-        """Fields of `usage` that are not 0 and that no rate covers, not even that of an enclosing unit."""
+    def unpriced(self, usage: NormalizedUsage, units: Units | None = None) -> tuple[str, ...]:
+        """What is not 0 and has no rate, not even that of an enclosing unit: fields of `usage`, then names
+        of `units`."""
         fields = [
             field for name in _STANDING_ALONE if name not in self._rates and (field := RATE_NAMES[name])
         ]
-        return tuple(field for field in fields if getattr(usage, field))
+        found = [field for field in fields if getattr(usage, field)]
+        found += [name for name, amount in (units or {}).items() if amount and name not in self._rates]
+        return tuple(found)
 
-    def _full_cost(self, usage: NormalizedUsage) -> int:
+    def source_of(self, usage: NormalizedUsage, units: Units | None = None) -> str:
+        """`source`, with where those rates come from that this use needs and that are not from there."""
+        if not units and not self._cited_fields:
+            return self.source
+        used = [where for field, where in self._cited_fields if getattr(usage, field)]
+        used += [self.cited[name] for name, amount in (units or {}).items() if amount and name in self.cited]
+        return "; ".join(dict.fromkeys([self.source, *used])) if used else self.source
+
+    def _full_cost(self, usage: NormalizedUsage, units: Units) -> int:
         if usage.input_tokens > self._tier_start:
-            return self._above.cost(usage)
+            return self._above._full_cost(usage, units)
         rates = self._rates
         total = rates.get("requests", 0) + _prompt(rates, usage) + _completion(rates, usage)
         for name in _COUNTED:
             total += getattr(usage, name) * rates.get(name, 0)
-        seconds = usage.audio_seconds
-        if not seconds or "audio_seconds" not in rates:
-            return _half_even(total, self._divisor)
-        # The float's shortest form is what the vendor wrote; its binary value is not.
-        exact = Fraction(repr(max(seconds, self._minimum_seconds)))
-        total = total * exact.denominator + rates["audio_seconds"] * exact.numerator
-        return _half_even(total, self._divisor * exact.denominator)
+        exact = Fraction(total)
+        for name, amount in units.items():
+            exact += _exact(amount) * rates.get(name, 0)
+        if usage.audio_seconds:
+            exact += _exact(max(usage.audio_seconds, self._minimum_seconds)) * rates.get("audio_seconds", 0)
+        return _half_even(exact.numerator, self._divisor * exact.denominator)
+
+
+def _exact(amount: float) -> Fraction:
+    # A float's shortest form is what the vendor wrote; its binary value is not.
+    return Fraction(repr(amount)) if 0 <= amount < inf else Fraction(0)
 
 
 def _prompt(rates: Mapping[str, int], usage: NormalizedUsage) -> int:

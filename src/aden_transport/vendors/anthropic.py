@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,8 +17,36 @@ __all__ = ["ANTHROPIC", "MESSAGES", "MESSAGES_STREAM"]
 def message_usage(usage: Mapping[str, Any], reading: Reading) -> NormalizedUsage:
     """`input_tokens` leaves out what was read from and written to the cache; ours includes both.
 
-    `usage.iterations[]` repeats the figures per server-side turn and is not added.
+    `usage.iterations[]` repeats the figures per server-side turn, so that those are not added, and has the
+    compactions, which stand nowhere else and are billed alike:
+    https://platform.claude.com/docs/en/build-with-claude/compaction#understanding-usage.
     """
+    out = _turn_usage(usage, reading)
+    iterations: Any = usage.get("iterations")
+    for turn in iterations if isinstance(iterations, list) else ():
+        if not isinstance(turn, Mapping):
+            continue
+        if turn.get("type") == "compaction":
+            _add(_turn_usage(turn, reading), out)
+        elif turn.get("type") == "advisor_message" and UNPRICED_ADVISOR not in reading.faults:
+            reading.faults.append(UNPRICED_ADVISOR)
+    details: Any = usage.get("output_tokens_details")
+    if isinstance(details, Mapping):
+        out.reasoning_tokens = count(details.get("thinking_tokens"), reading)
+    server_tools = usage.get("server_tool_use")
+    if isinstance(server_tools, Mapping):
+        # Only searches are billed by the call; fetches and code execution are not.
+        out.server_tool_calls = count(server_tools.get("web_search_requests"), reading)
+    return out
+
+
+UNPRICED_ADVISOR = "unpriced.advisor_message"
+"""Another model was asked for advice; its tokens are billed at its own price and are not in the counts:
+https://platform.claude.com/docs/en/agents-and-tools/tool-use/advisor-tool."""
+
+
+def _turn_usage(usage: Mapping[str, Any], reading: Reading) -> NormalizedUsage:
+    """The counts that every turn has."""
     cached = count(usage.get("cache_read_input_tokens"), reading)
     written = count(usage.get("cache_creation_input_tokens"), reading)
     out = NormalizedUsage(
@@ -30,14 +59,12 @@ def message_usage(usage: Mapping[str, Any], reading: Reading) -> NormalizedUsage
     if written and isinstance(creation, Mapping):
         hour = count(creation.get("ephemeral_1h_input_tokens"), reading)
         out.cache_write_1h_tokens = min(hour, written)
-    details: Any = usage.get("output_tokens_details")
-    if isinstance(details, Mapping):
-        out.reasoning_tokens = count(details.get("thinking_tokens"), reading)
-    server_tools = usage.get("server_tool_use")
-    if isinstance(server_tools, Mapping):
-        # Only searches are billed by the call; fetches and code execution are not.
-        out.server_tool_calls = count(server_tools.get("web_search_requests"), reading)
     return out
+
+
+def _add(usage: NormalizedUsage, total: NormalizedUsage) -> None:
+    for name in NormalizedUsage.__slots__:
+        setattr(total, name, getattr(total, name) + getattr(usage, name))
 
 
 def _head(message: Mapping[str, Any], reading: Reading) -> None:
@@ -101,9 +128,7 @@ def _read_delta(event: Mapping[str, Any], reading: Reading) -> None:
     if not isinstance(delta, Mapping):
         return
     for member in ("text", "thinking", "partial_json"):
-        piece = delta.get(member)
-        if isinstance(piece, str):
-            reading.text_bytes += len(piece.encode("utf-8", "replace"))
+        reading.add_text(delta.get(member))
     index = event.get("index")
     # The arguments of the vendor's own tools (`server_tool_use`) stream in the same way.
     if delta.get("type") == "input_json_delta" and isinstance(index, int) and index in (reading.tools or ()):
@@ -133,9 +158,62 @@ def read_legacy(body: Mapping[str, Any], reading: Reading) -> None:
     reading.response_model = text(body.get("model")) or reading.response_model
     if isinstance(body.get("stop_reason"), str):
         reading.finish_reasons[0] = body["stop_reason"][:64]
-    completion = body.get("completion")
-    if isinstance(completion, str):
-        reading.text_bytes += len(completion.encode("utf-8", "replace"))
+    reading.add_text(body.get("completion"))
+
+
+def read_batch(body: Mapping[str, Any], reading: Reading) -> None:
+    """A batch, as it is begun. Its usage stands in its results only.
+
+    https://docs.anthropic.com/en/api/creating-message-batches
+    """
+    reading.batch = True
+    reading.response_id = text(body.get("id"))
+    reading.detail("batch_status", text(body.get("processing_status"), 64))
+    counts: Any = body.get("request_counts")
+    if isinstance(counts, Mapping):
+        figures = {name: count(counts.get(name), reading) for name in BATCH_ENDS}
+        reading.detail("request_counts_total", sum(figures.values()))
+        reading.detail("request_counts_completed", figures["succeeded"])
+        reading.detail("request_counts_failed", figures["errored"] + figures["canceled"] + figures["expired"])
+    reading.tell_of_work(body.get("id"), body.get("created_at"), over=False)
+
+
+BATCH_ENDS = ("processing", "succeeded", "errored", "canceled", "expired")
+
+
+def read_batch_result(_name: str, line: Mapping[str, Any], reading: Reading) -> None:
+    """One of a batch's results. The sum is of the batch, counted by the least id of its messages: the
+    batch's own stands in the path only, and the order of results is not certain.
+
+    https://docs.anthropic.com/en/api/retrieving-message-batch-results
+    """
+    result: Any = line.get("result")
+    if not isinstance(result, Mapping):
+        return
+    reading.batch = True
+    succeeded = result.get("type") == "succeeded"
+    _count_one("request_counts_total", reading)
+    _count_one("request_counts_completed" if succeeded else "request_counts_failed", reading)
+    message: Any = result.get("message")
+    if not succeeded or not isinstance(message, Mapping):
+        return
+    known, model, least = reading.usage or NormalizedUsage(), reading.response_model, reading.response_id
+    _head(message, reading)
+    if reading.usage is not None and reading.usage is not known:
+        _add(reading.usage, known)
+    reading.usage = known
+    reading.response_id = min(filter(None, (least, reading.response_id)), default=None)
+    if model is not None and model != reading.response_model:
+        reading.response_model = MANY_MODELS
+    reading.tell_of_work(reading.response_id, None, over=True)
+
+
+MANY_MODELS = "various"
+"""Of a batch whose requests were answered by several models: no price is theirs together."""
+
+
+def _count_one(key: str, reading: Reading) -> None:
+    reading.detail(key, (reading.details or {}).get(key, 0) + 1)
 
 
 def _asks_stream(body: Mapping[str, Any]) -> bool:
@@ -156,6 +234,13 @@ MESSAGES = Operation(
     metadata="user_id",
 )
 NO_USE = Operation("none", metered=False)
+BATCH = Operation("batch", read_batch)
+BATCH_RESULTS = Operation(
+    "batch",
+    stream=StreamShape(read_batch_result, framing="ndjson", ends_with_body=True),
+    always_streams=True,
+    deferred=True,
+)
 LEGACY = Operation(
     "text_completion",
     read_legacy,
@@ -169,15 +254,19 @@ ANTHROPIC = Vendor(
     otel="anthropic",
     routes=(
         route("POST", r"/v1/messages", MESSAGES, strong=True),
-        route("POST", r"/v1/messages/(?:count_tokens|batches(?:/.*)?)", NO_USE),
+        route("POST", r"/v1/messages/batches", BATCH),
+        route("GET", r"/v1/messages/batches/[^/]+/results", BATCH_RESULTS),
+        route("POST", r"/v1/messages/(?:count_tokens|batches/.*)", NO_USE),
         route("POST", r"/v1/complete", LEGACY),
     ),
     hosts=("api.anthropic.com", "claude.googleapis.com"),
+    # The Claude Platform on AWS, which is Anthropic's own: https://platform.claude.com/docs/en/build-with-claude/claude-platform-on-aws
+    host_pattern=re.compile(r"aws-external-anthropic\.(?P<region>[a-z]{2,8}(?:-[a-z0-9]+)+)\.api\.aws"),
     user_agents=(b"Anthropic/", b"AsyncAnthropic/"),
     price_provider="anthropic",
     request_id_headers=(b"request-id", b"x-request-id"),
     organization_header=b"anthropic-organization-id",
     read_rate_limit=anthropic_limits,
-    checked="2026-11-21",
+    checked="2026-11-22",
     source="https://docs.anthropic.com/en/api/messages",
 )

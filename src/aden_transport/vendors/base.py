@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from ..events import NormalizedUsage, RateLimit, ToolCallMetric
 
@@ -18,6 +19,7 @@ __all__ = [
     "Route",
     "StreamShape",
     "Vendor",
+    "Work",
     "count",
     "route",
 ]
@@ -27,6 +29,17 @@ Headers = Mapping[bytes, bytes]
 
 MAX_COUNT = 1 << 40
 """No call has a trillion tokens; a larger count is a fault, not a bill."""
+
+
+class Work(NamedTuple):
+    """Work that goes on after the answer to its request: what an answer says of it."""
+
+    id: str
+    """What it is counted by, once, whoever asks how it stands."""
+    over: bool
+    """Until it is, nothing counts as used."""
+    created_at: float
+    """Seconds since the epoch by the vendor's clock; 0 where it does not say."""
 
 
 class Reading:
@@ -49,6 +62,8 @@ class Reading:
     """The vendor's own name of the error."""
     status: str | None = None
     """Of an answer that may be deferred: `"queued"`, `"in_progress"`, `"completed"`, …"""
+    work: Work | None = None
+    """Work that the answer tells of, where it goes on without its request."""
     incomplete = False
     details: dict[str, Any] | None = None
     units: dict[str, float] | None = None
@@ -59,6 +74,8 @@ class Reading:
     """Whether the work was done at the vendor's batch prices."""
     text_bytes = 0
     """UTF-8 bytes of generated text, reasoning and arguments, for estimates."""
+    texts: list[str] | None = None
+    """Takes the text itself while it is read for an estimate, and then only."""
     faults: list[str]
 
     def __init__(self) -> None:
@@ -83,6 +100,13 @@ class Reading:
         known.name = text(name) or known.name
         known.arguments_bytes += size
 
+    def add_text(self, piece: Any) -> None:
+        """Note generated text, reasoning or arguments; what is no string is none."""
+        if isinstance(piece, str):
+            self.text_bytes += len(piece.encode("utf-8", "replace"))
+            if self.texts is not None:
+                self.texts.append(piece)
+
     def detail(self, key: str, value: Any) -> None:
         if value is None:
             return
@@ -97,6 +121,16 @@ class Reading:
                 self.units = {}
             self.units[name] = amount
 
+    def tell_of_work(self, id: Any, created_at: Any, *, over: bool) -> None:
+        """Note work that goes on after its answer: runs, batches, training, what was asked in background.
+
+        The first answer that says it is over makes the one event that counts its usage and units, whether
+        that answers the request which began it or a poll (`Operation.deferred`). `created_at` is what the
+        vendor says: seconds since the epoch, or RFC 3339.
+        """
+        if isinstance(id, str) and id:
+            self.work = Work(id[:256], over, epoch_seconds(created_at))
+
     def state_cost(self, usd: Any) -> None:
         """Note what the vendor says that the call costs, in US dollars; what is no amount is a fault."""
         if usd is None:
@@ -105,6 +139,19 @@ class Reading:
             self.stated_cost = round(Fraction(repr(usd)) * 1_000_000_000)
         elif "cost.malformed" not in self.faults:
             self.faults.append("cost.malformed")
+
+
+def epoch_seconds(value: Any) -> float:
+    """Seconds since the epoch from a number or an RFC 3339 text; 0 for anything else."""
+    if isinstance(value, str):
+        try:
+            at = datetime.fromisoformat(value[:64])
+            value = (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError, OSError):
+            return 0.0
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e11:
+        return float(value)
+    return 0.0
 
 
 def text(value: Any, limit: int = 256) -> str | None:
@@ -150,9 +197,13 @@ class StreamShape:
 
     read_event: ReadEvent
     """Reads one event (its name, its JSON object)."""
-    framing: Literal["sse", "ndjson", "json_array"] = "sse"
+    framing: Literal["sse", "ndjson", "json_array", "aws_event_stream"] = "sse"
     terminals: tuple[bytes, ...] = ()
     """Raw bytes that stand in the last event and cannot stand inside a JSON string."""
+    ends_with_body: bool = False
+    """Whether the protocol has neither a last event nor a finish reason, so that the body's end is its."""
+    every_event: bool = False
+    """Whether figures stand in events between the first and the last few, so that all have to be read."""
     quiet: tuple[int, int] = (-1, 255)
     """A place counted from a piece's end, and the byte that stands there unless the piece ends the last
     event: the one thing that is looked at in every piece. By default a byte that UTF-8 does not have."""
@@ -175,7 +226,8 @@ class Operation:
     asks_usage: bool = False
     """Whether `stream_options.include_usage` belongs to this operation."""
     deferred: bool = False
-    """A poll: nothing is used unless the answer says that the work has ended, and then once per id."""
+    """A poll: it begins nothing, and is an event only if its answer is the first to say that `Reading.work`
+    is over."""
     free: bool = False
     """The vendor documents that it is not billed."""
     read_request: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
@@ -222,10 +274,15 @@ class Vendor:
     routes: tuple[Route, ...]
     hosts: tuple[str, ...] = ()
     host_suffixes: tuple[str, ...] = ()
+    host_pattern: re.Pattern[str] | None = None
+    """Hosts that neither of these tells; a group `region` is where the name of a host says the region."""
     user_agents: tuple[bytes, ...] = ()
     """How the vendor's SDKs introduce themselves: prefixes of the user-agent header."""
     price_provider: str | None = None
     """The vendor's id in the price book; None: no prices known."""
+    priced_as_requested: bool = False
+    """Whether the name of the model that was asked for says more about the price than that of the model
+    that answered."""
     accepts_stream_options: bool = False
     """Whether the vendor's hosts are known to accept `stream_options.include_usage`."""
     request_id_headers: tuple[bytes, ...] = (b"x-request-id", b"request-id")

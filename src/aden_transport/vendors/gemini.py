@@ -3,48 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from ..events import NormalizedUsage
-from .anthropic import MESSAGES_STREAM, read_message
-from .base import Operation, Reading, StreamShape, Vendor, count, route, text
+from . import gemini_objects as objects
+from . import openai
+from .anthropic import MESSAGES_STREAM, read_message, read_message_event
+from .base import Operation, Reading, Route, StreamShape, Vendor, count, route, text
+from .gemini_usage import generate_usage, searches_billed
 from .limits import retry_after
 from .openai import CHAT, EMBEDDINGS
 from .openai_shapes import read_chat, read_chat_event, read_error
 
 __all__ = ["GEMINI", "VERTEX"]
-
-MODALITY_FIELDS = {
-    ("promptTokensDetails", "AUDIO"): "audio_input_tokens",
-    ("promptTokensDetails", "IMAGE"): "image_input_tokens",
-    ("candidatesTokensDetails", "AUDIO"): "audio_output_tokens",
-    ("candidatesTokensDetails", "IMAGE"): "image_output_tokens",
-}
-
-
-def generate_usage(usage: Mapping[str, Any], reading: Reading) -> NormalizedUsage | None:
-    """`candidatesTokenCount` leaves out thoughts and `promptTokenCount` leaves out tool-use prompts;
-    ours include both. None where there are no counts (`{"trafficType": …}` alone)."""
-    get = usage.get
-    thoughts = count(get("thoughtsTokenCount"), reading)
-    out = NormalizedUsage(
-        count(get("promptTokenCount"), reading) + count(get("toolUsePromptTokenCount"), reading),
-        count(get("candidatesTokenCount"), reading) + thoughts,
-        thoughts,
-        count(get("cachedContentTokenCount"), reading),
-    )
-    for (member, modality), field in MODALITY_FIELDS.items():
-        details: Any = get(member)
-        for detail in details if isinstance(details, list) else ():
-            if isinstance(detail, Mapping) and detail.get("modality") == modality:
-                setattr(out, field, count(detail.get("tokenCount"), reading))
-    if not (out.input_tokens or out.output_tokens):
-        total = count(get("totalTokenCount"), reading)
-        if not total and "promptTokenCount" not in usage:
-            return None
-        out.input_tokens = total
-    return out
 
 
 def read_generate(body: Mapping[str, Any], reading: Reading) -> None:
@@ -58,6 +31,7 @@ def read_generate(body: Mapping[str, Any], reading: Reading) -> None:
     usage: Any = body.get("usageMetadata")
     if isinstance(usage, Mapping):
         reading.usage = generate_usage(usage, reading) or reading.usage
+        _bill_searches(reading)
         traffic = text(usage.get("trafficType"), 64)
         reading.detail("traffic_type", traffic)
         tier = text(usage.get("serviceTier"), 64) or TRAFFIC_TIERS.get(traffic or "")
@@ -76,6 +50,24 @@ TRAFFIC_TIERS = {"ON_DEMAND_FLEX": "flex", "ON_DEMAND_PRIORITY": "priority"}
 """Vertex AI's names of the tiers with a price of their own."""
 
 
+def _bill_searches(reading: Reading) -> None:
+    searches = (reading.details or {}).get("web_search_calls", 0)
+    if searches and reading.usage is not None:
+        reading.usage.server_tool_calls = searches_billed(searches, reading.response_model)
+
+
+def _searches(grounding: Any, reading: Reading) -> None:
+    """Google bills each query once and no empty one.
+
+    https://ai.google.dev/gemini-api/docs/google-search#pricing
+    """
+    queries: Any = grounding.get("webSearchQueries") if isinstance(grounding, Mapping) else None
+    if isinstance(queries, list):
+        known = (reading.details or {}).get("web_search_calls", 0)
+        new = len({query for query in queries if isinstance(query, str) and query})
+        reading.detail("web_search_calls", max(known, new) or None)
+
+
 def _candidate(candidate: Mapping[str, Any], position: int, reading: Reading) -> None:
     index = candidate.get("index", position)
     index = index if isinstance(index, int) else position
@@ -84,13 +76,13 @@ def _candidate(candidate: Mapping[str, Any], position: int, reading: Reading) ->
         reading.finish_reasons[index] = reason[:64]
     elif isinstance(reason, int) and reason:  # some answers have enums as numbers
         reading.finish_reasons[index] = FINISH_REASONS.get(reason) or str(reason)[:64]
+    _searches(candidate.get("groundingMetadata"), reading)
     content = candidate.get("content")
     parts = content.get("parts") if isinstance(content, Mapping) else None
     for part in parts if isinstance(parts, list) else ():
         if not isinstance(part, Mapping):
             continue
-        if isinstance(part.get("text"), str):
-            reading.text_bytes += len(part["text"].encode("utf-8", "replace"))
+        reading.add_text(part.get("text"))
         call = part.get("functionCall")
         if isinstance(call, Mapping):
             _function_call(call, reading)
@@ -101,7 +93,7 @@ def _function_call(call: Mapping[str, Any], reading: Reading) -> None:
 
     arguments = call.get("args")
     sent = dumps(arguments).decode("utf-8", "replace") if arguments else ""
-    reading.text_bytes += len(sent)
+    reading.add_text(sent)
     # Calls come whole, one a part, and have no id on the Gemini API.
     key = len(reading.tools) if reading.tools else 0
     reading.tool(key, id=call.get("id"), name=call.get("name"), arguments=sent)
@@ -120,26 +112,58 @@ def read_embed(body: Mapping[str, Any], reading: Reading) -> None:
 
 
 def read_predict(body: Mapping[str, Any], reading: Reading) -> None:
-    """Vertex text embeddings and Imagen: figures stand inside each prediction."""
+    """Vertex text embeddings and Imagen: figures stand inside each prediction. Pictures that were held back
+    are not billed."""
     predictions = body.get("predictions")
     tokens = 0
-    seen = images = 0
+    seen = images = held_back = 0
     for prediction in predictions if isinstance(predictions, list) else ():
         if not isinstance(prediction, Mapping):
             continue
+        held_back += "raiFilteredReason" in prediction
         embeddings = prediction.get("embeddings")
         statistics = embeddings.get("statistics") if isinstance(embeddings, Mapping) else None
         if isinstance(statistics, Mapping):
             seen += 1
             tokens += count(statistics.get("token_count"), reading)
-        elif "bytesBase64Encoded" in prediction:
+        elif "bytesBase64Encoded" in prediction or "gcsUri" in prediction:
             images += 1
     if seen:
         reading.usage = NormalizedUsage(tokens)
         reading.detail("embeddings", seen)
-    elif images:
+    elif images or held_back:
         reading.usage = NormalizedUsage(images=images)
         reading.detail("images", images)
+
+
+def _asked_images(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    parameters: Any = body.get("parameters")
+    n = parameters.get("sampleCount") if isinstance(parameters, Mapping) else None
+    return {"n": n} if isinstance(n, int) and 0 < n <= 1024 else {}
+
+
+def _image_usage(asked: Mapping[str, Any], usage: NormalizedUsage | None) -> NormalizedUsage | None:
+    """Pictures make an answer that is too large to read; those that were asked for came with it."""
+    return usage if usage is not None or "n" not in asked else NormalizedUsage(images=asked["n"])
+
+
+def read_partner(body: Mapping[str, Any], reading: Reading) -> None:
+    """Partners' models: Claude's format, or OpenAI's (Mistral, Jamba); Mistral's OCR by pages."""
+    if "choices" in body:
+        read_chat(body, reading)
+        return
+    read_message(body, reading)
+    info: Any = body.get("usage_info")
+    if isinstance(info, Mapping):
+        reading.usage = NormalizedUsage(pages=count(info.get("pages_processed"), reading))
+
+
+def read_partner_event(name: str, event: Mapping[str, Any], reading: Reading) -> None:
+    (read_chat_event if "choices" in event else read_message_event)(name, event, reading)
+
+
+def _asks_stream(body: Mapping[str, Any]) -> bool:
+    return body.get("stream") is True
 
 
 CAP = ("generationConfig.maxOutputTokens", "generation_config.max_output_tokens")
@@ -153,9 +177,39 @@ STREAM_GENERATE = Operation(
 )
 EMBED = Operation("embeddings", read_embed)
 PREDICT = Operation("predict", read_predict)
-RAW_PREDICT = Operation("chat", read_message, output_cap=("max_tokens",), metadata="user_id")
+PREDICT_EMBEDDINGS = Operation("embeddings", read_predict)
+PREDICT_IMAGES = Operation("image_generation", read_predict, read_request=_asked_images, rate_by=_image_usage)
+INTERACTION_STREAM = StreamShape(
+    objects.read_interaction_event,
+    terminals=(b'"event_type":"interaction.completed"', b"\nevent: interaction.completed"),
+    quiet=(-5, 97),  # the last letter but one of `"step.delta"}`; the last event ends in `completed"}`
+)
+INTERACTION = Operation(
+    "interactions",
+    objects.read_interaction,
+    INTERACTION_STREAM,
+    streams=_asks_stream,
+    output_cap=("generation_config.max_output_tokens",),
+)
+INTERACTION_POLL = Operation("interactions", objects.read_interaction, INTERACTION_STREAM, deferred=True)
+BATCH = Operation("batch", objects.read_batch)
+BATCH_POLL = Operation("batch", objects.read_batch, deferred=True)
+JOB = Operation("batch", objects.read_job)
+JOB_POLL = Operation("batch", objects.read_job, deferred=True)
+VIDEO = Operation("video", objects.read_operation, read_request=objects.read_video_request)
+VIDEO_POLL = Operation("video", objects.read_operation, deferred=True)
+RAW_PREDICT = Operation("chat", read_partner, output_cap=("max_tokens",), metadata="user_id")
 STREAM_RAW_PREDICT = Operation(
-    "chat", read_message, MESSAGES_STREAM, always_streams=True, output_cap=("max_tokens",), metadata="user_id"
+    "chat",
+    read_partner,
+    dataclasses.replace(
+        MESSAGES_STREAM,
+        read_event=read_partner_event,
+        terminals=(*MESSAGES_STREAM.terminals, b"\ndata: [DONE]", b"\ndata:[DONE]"),
+    ),
+    always_streams=True,
+    output_cap=("max_tokens",),
+    metadata="user_id",
 )
 NO_USE = Operation("none", metered=False)
 
@@ -192,7 +246,17 @@ ROUTES = (
     route("POST", MODEL + r":generateContent", GENERATE, strong=True),
     route("POST", MODEL + r":streamGenerateContent", STREAM_GENERATE, strong=True),
     route("POST", MODEL + r":(?:embedContent|batchEmbedContents)", EMBED, strong=True),
+    route("POST", r"/models/(?P<model>[^/:]*embedding[^/:]*):predict", PREDICT_EMBEDDINGS),
+    route("POST", r"/models/(?P<model>image[^/:]*):predict", PREDICT_IMAGES),
     route("POST", MODEL + r":predict", PREDICT),
+    route("POST", MODEL + r":predictLongRunning", VIDEO),
+    route("GET", r"/models/[^/:]+/operations/[^/:]+", VIDEO_POLL),
+    route("POST", MODEL + r":fetchPredictOperation", VIDEO_POLL),
+    route("POST", MODEL + r":(?:batchGenerateContent|asyncBatchEmbedContent)", BATCH),
+    route("GET", r"/batches/[^/:]+", BATCH_POLL),
+    route("POST", r"/interactions", INTERACTION),
+    route("GET", r"/interactions/[^/]+", INTERACTION_POLL),
+    route("POST", r"/interactions/[^/]+/cancel", INTERACTION_POLL),
     route("POST", MODEL + r":(?:countTokens|computeTokens)", NO_USE),
     route("POST", r"/(?:openai|endpoints/openapi)/chat/completions", COMPATIBLE_CHAT),
     route("POST", r"/(?:openai|endpoints/openapi)/embeddings", EMBEDDINGS),
@@ -205,6 +269,12 @@ def google_limits(headers: Mapping[bytes, bytes], now: float) -> Any:
 
     wait = retry_after(headers, now)
     return None if wait is None else RateLimit(retry_after_s=wait)
+
+
+def _of_openai(known: Route) -> Route:
+    """OpenAI's own models, in their own API."""
+    pattern = r"/publishers/openai/v1" + known.pattern.pattern.removesuffix("$")
+    return route(known.method, pattern, known.operation)
 
 
 GEMINI = Vendor(
@@ -228,6 +298,9 @@ VERTEX = Vendor(
         route("POST", r"/publishers/anthropic/models/count-tokens[^/:]*:rawPredict", NO_USE, strong=True),
         route("POST", MODEL + r":rawPredict", RAW_PREDICT, strong=True),
         route("POST", MODEL + r":streamRawPredict", STREAM_RAW_PREDICT, strong=True),
+        route("POST", r"/batchPredictionJobs", JOB),
+        route("GET", r"/batchPredictionJobs/[^/:]+", JOB_POLL),
+        *map(_of_openai, openai.ROUTES),
     ),
     hosts=(
         "aiplatform.googleapis.com",
@@ -235,6 +308,10 @@ VERTEX = Vendor(
         "aiplatform.eu.rep.googleapis.com",
     ),
     host_suffixes=("-aiplatform.googleapis.com", "-aiplatform.mtls.googleapis.com"),
+    host_pattern=re.compile(
+        r"(?:aiplatform\.(?=[a-z]+\.rep\.))?(?P<region>[a-z][a-z0-9-]*?)"
+        r"(?:-aiplatform(?:\.mtls)?|(?<!aiplatform)\.rep)\.googleapis\.com"
+    ),
     price_provider="google",
     request_id_headers=(b"x-goog-request-id", b"x-request-id"),
     read_rate_limit=google_limits,

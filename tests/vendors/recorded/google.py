@@ -6,7 +6,6 @@ from typing import Any
 PROVIDERS = ("gemini", "vertex")
 
 NO_USE = {
-    "batchGenerateContent": "batches are not metered in this release",
     "cachedContents": "a stored object",
     "countTokens": "counting, no consumption",
     "files": "a stored object",
@@ -14,6 +13,10 @@ NO_USE = {
 }
 
 LISTED = {
+    "gemini.batchgeneratecontent.*": {
+        "response_model": "an operation's metadata names the model",
+        "response_id": "an operation's name is what it is counted by",
+    },
     "gemini.chat-completions.*": {
         "output_tokens": "the compatible endpoint names thinking only in the total; ours includes it",
         "reasoning_tokens": "the compatible endpoint names thinking only in the total; ours includes it",

@@ -8,21 +8,16 @@ PROVIDERS = ("openai", "azure", "anthropic", "openai-compatible")
 NO_USE = {
     "admin.usage": "figures of the past, no call to a model",
     "assistants": "a stored object",
-    "assistants.runs": "Assistants are not metered in this release",
     "assistants.steps": "a stored object",
     "assistants.threads": "a stored object",
-    "batches": "batches are not metered in this release",
     "conversations": "a stored object",
     "files": "a stored object",
-    "fine_tuning": "training is not metered in this release",
-    "messages.batches": "batches are not metered in this release",
     "messages.count_tokens": "counting, no consumption",
     "models": "a list",
     "realtime.rest": "a ticket for a WebSocket",
     "responses.delete": "a stored object",
     "responses.input_items": "a stored object",
     "responses.input_tokens": "counting, no consumption",
-    "vector_stores": "a stored object",
 }
 
 LISTED = {
@@ -30,8 +25,18 @@ LISTED = {
         "request_id": "`apim-request-id` is what Azure's support asks for, the recording took `x-request-id`",
         "request_model": "the deployment in the path decides, whatever the body says",
     },
+    "anthropic.messages.200.plain.3c17c79b": {
+        "input_tokens": "a compaction is billed and stands in `iterations` only",
+        "output_tokens": "a compaction is billed and stands in `iterations` only",
+    },
     "openai.audio-speech.*": {
         "reported": "speech is billed by the characters of the request",
+    },
+    "openai.batches.*": {
+        "finish_reasons": "work that goes on has no reason to have ended",
+    },
+    "openai.fine-tuning.*": {
+        "finish_reasons": "work that goes on has no reason to have ended",
     },
     "openai.images.*": {
         "reported": "images without usage are billed by the piece",
@@ -63,7 +68,20 @@ LISTED = {
     },
 }
 
-REPEATED = {"openai.responses-get.200.plain.54070794": "polled before its end: no event"}
+REPEATED = {
+    "openai.assistants-runs.200.plain.3663a767": "cancelling, and not over yet: no event",
+    "openai.assistants-runs.200.plain.44f929ce": "polled before its end: no event",
+    "openai.assistants-runs.200.plain.83533ca3": "polled before its end: no event",
+    "openai.assistants-runs.200.plain.9962c3e0": "cancelling, and not over yet: no event",
+    "openai.assistants-runs.200.plain.be3350c2": "a list of runs",
+    "openai.assistants-runs.200.plain.df4ad10f": "polled before its end: no event",
+    "openai.assistants-runs.400.plain.666b3ae7": "a stored object is changed, nothing runs",
+    "openai.batches.200.plain.38ff8770": "cancelling, and not over yet: no event",
+    "openai.fine-tuning.200.plain.10d5adf8": "a list of jobs",
+    "openai.fine-tuning.404.plain.e8f54866": "there was nothing to cancel",
+    "openai.responses-get.200.plain.54070794": "polled before its end: no event",
+    "openai.vector-stores.500.plain.80f48105": "a list of files, which failed",
+}
 
 
 def anthropic(expected: Mapping[str, Any], figures: dict[str, int]) -> None:
