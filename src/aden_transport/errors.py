@@ -5,7 +5,8 @@
     AdenError
     ├── RequestCancelledError      a call was refused before any byte was sent
     │   └── BudgetExceededError    ... because a budget does not cover it
-    └── ConfigurationError         an option, policy or argument cannot be used as given
+    ├── ConfigurationError         an option, policy or argument cannot be used as given
+    └── LedgerUnavailable          the store of a budget's sums does not answer, or cannot be used
 
 Only `RequestCancelledError` and its subclasses ever reach code that makes LLM calls.
 """
@@ -23,6 +24,7 @@ __all__ = [
     "AdenError",
     "BudgetExceededError",
     "ConfigurationError",
+    "LedgerUnavailable",
     "RequestCancelledError",
     "find_cancelled",
 ]
@@ -34,6 +36,13 @@ class AdenError(Exception):
 
 class ConfigurationError(AdenError):
     """An option or argument cannot be used; the message says what to change."""
+
+
+class LedgerUnavailable(AdenError):
+    """A ledger did not answer in time or cannot be used; the message says which and what to do.
+
+    What becomes of the call is for `on_unknown["store"]` to say.
+    """
 
 
 class RequestCancelledError(AdenError):

@@ -16,6 +16,7 @@ from weakref import WeakSet
 
 from ._guard import internal_fault
 from .adapters._seam import CLIENT_METER, Seam
+from .core import attempts
 from .errors import ConfigurationError
 from .logs import configure_from_environment
 from .meter import Meter, classifier, meters, orphans, state
@@ -316,6 +317,7 @@ async def uninstrument_async() -> None:
 
 
 def _take_all() -> list[Meter]:
+    attempts.forget()
     with _lock:
         taken = [*state.vendors.values(), *(client.__dict__.pop(CLIENT_METER) for client in _clients)]
         _clients.clear()

@@ -50,8 +50,7 @@ def test_ids_have_the_lengths_of_trace_context() -> None:
 @pytest.fixture(autouse=True)
 def no_failure_before() -> None:
     """Whatever failed on this thread in other tests."""
-    started(wire({"model": "of nobody"}))
-    attempts._of_thread.left.clear()
+    attempts.forget()
 
 
 @pytest.mark.parametrize(

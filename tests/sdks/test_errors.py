@@ -67,6 +67,8 @@ def check_failure(event: MetricEvent, failure: Failure, sdk: str) -> None:
     assert event.finish_reasons == ()
     assert event.attempt == 0
     expected = failure.error_type if sdk == "openai" else failure.anthropic_type or failure.error_type
+    if sdk == "gemini" and expected == "insufficient_quota":
+        expected = "rate_limit_error"  # Google says RESOURCE_EXHAUSTED, and the same words, of both
     assert event.error_type == expected
     if failure.reply.retry_after_s is not None:
         assert event.rate_limit is not None
@@ -178,14 +180,18 @@ def test_a_call_that_is_given_up_has_an_event_per_attempt(provider: FakeProvider
     check_attempts(events.events, status=500, ok=False)
 
 
-def test_the_next_call_is_another_call(provider: FakeProvider, events: Recorder) -> None:
+def test_what_is_tried_again_after_the_sdk_gave_up_counts_on_and_the_next_call_is_another(
+    provider: FakeProvider, events: Recorder
+) -> None:
     provider.push(failing(500, 3))
     with openai_sync(provider, max_retries=2) as client:
         with pytest.raises(openai.InternalServerError):
             client.chat.completions.create(model="gpt-4o", messages=HELLO)
         client.chat.completions.create(model="gpt-4o", messages=HELLO)
-    assert [event.attempt for event in events.events] == [0, 1, 2, 0]
-    assert events.events[3].call_id != events.events[0].call_id
+        client.chat.completions.create(model="gpt-4o", messages=HELLO)
+    assert [event.attempt for event in events.events] == [0, 1, 2, 3, 0]
+    assert len({event.call_id for event in events.events[:4]}) == 1
+    assert events.events[4].call_id != events.events[0].call_id
 
 
 @pytest.mark.anyio

@@ -138,6 +138,7 @@ def test_text_generation_as_a_stream(own_server: str, events: Recorder) -> None:
 
 
 def test_embeddings_are_counted_by_a_header(own_server: str, events: Recorder) -> None:
+    pytest.importorskip("numpy")
     hub.InferenceClient(model=f"{own_server}/embed").feature_extraction("hello there")
     assert told(events.only()) == ("huggingface", "embeddings", False, "reported", 4, 0)
 

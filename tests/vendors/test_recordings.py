@@ -107,7 +107,7 @@ def metered(
 def _metered(
     recording: Mapping[str, Any], pieces: Sequence[bytes], encoding: str | None
 ) -> MetricEvent | None:
-    attempts._of_thread.left.clear()
+    attempts.forget()
     bench = Bench(stream_usage=False)
     request = request_of(recording)
     if CLASSIFIER.classify(request) is None:

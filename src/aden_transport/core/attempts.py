@@ -13,7 +13,7 @@ from ..attributes import current_attributes
 from ..events import Decision
 from .wire import WireRequest
 
-__all__ = ["RETRYABLE", "LogicalCall", "begin", "note_unfinished"]
+__all__ = ["RETRYABLE", "LogicalCall", "begin", "forget", "note_unfinished"]
 
 RETRYABLE = frozenset({408, 409, 429})
 """And every 5xx: what SDKs send again by themselves."""
@@ -31,7 +31,7 @@ class _OfThread(threading.local):
     """Failed calls whose context may have been a copy that is gone, by what they sent."""
 
     def __init__(self) -> None:
-        self.left: dict[tuple[bytes, int], LogicalCall] = {}
+        self.left: dict[tuple[str, bytes, int], LogicalCall] = {}
 
 
 _of_thread = _OfThread()
@@ -46,6 +46,7 @@ class LogicalCall:
         "body_hash",
         "decision",
         "ended_at",
+        "host",
         "number",
         "redirected",
         "target",
@@ -53,13 +54,14 @@ class LogicalCall:
         "waiting",
     )
 
+    host: str
     target: bytes
     body_hash: int
     ended_at: float
     redirected: bool
     attributes: Mapping[str, Any] | None
     task: weakref.ref[Any] | None
-    """Set, with the five above, when an attempt ends that another may follow."""
+    """Set, with the six above, when an attempt ends that another may follow."""
     waiting: bool
     """Until one request has taken it up: tasks that inherit the context do not all carry it on."""
 
@@ -109,14 +111,14 @@ def begin(wire: WireRequest, bits: Callable[[int], int], clock: Callable[[], flo
 def _repeats(call: LogicalCall, wire: WireRequest, now: float) -> bool:
     return (
         call.body_hash == hash(wire.body)
-        and (call.redirected or call.target == wire.target)
+        and (call.redirected or (call.target == wire.target and call.host == wire.host))
         and now - call.ended_at <= MAX_PAUSE_S
     )
 
 
 def _left_by_another(wire: WireRequest) -> LogicalCall | None:
     """The equal call that failed on this thread in a context that is not ours, given up since."""
-    key = (wire.target, hash(wire.body))
+    key = (wire.host, wire.target, hash(wire.body))
     call = _of_thread.left.get(key)
     if call is None or call.attributes != current_attributes():
         return None
@@ -144,6 +146,7 @@ def note_unfinished(call: LogicalCall, wire: WireRequest, now: float, *, redirec
     In the context, and, for frameworks that run each attempt in a copy of theirs, in the thread.
     """
     call.ended_at = now
+    call.host = wire.host
     call.target = wire.target
     call.body_hash = hash(wire.body)
     call.redirected = redirected
@@ -161,4 +164,10 @@ def _leave_to_thread(call: LogicalCall) -> None:
     call.attributes = current_attributes()
     if len(left) >= MAX_LEFT:
         left.clear()
-    left[call.target, call.body_hash] = call
+    left[call.host, call.target, call.body_hash] = call
+
+
+def forget() -> None:
+    """Let what follows here be calls of their own, whatever has failed before."""
+    _unfinished.set(None)
+    _of_thread.left.clear()

@@ -265,12 +265,19 @@ def _price(record: Concluded, exchange: Exchange, reading: Reading, usage: Norma
     if unit is None:
         return
     if rare and (missing := unit.unpriced(usage, units)):
-        # Images that are billed by their tokens have no price by the piece.
-        reading.faults += [f"unpriced.{n}" for n in missing if n != "images" or not usage.image_output_tokens]
+        reading.faults += [f"unpriced.{name}" for name in missing if not _billed_otherwise(name, unit, usage)]
         if not usage.total_tokens:
             return  # all that was used has no price: the cost is unknown, not 0
     record.cost_nano_usd = unit.cost(usage, units)
     record.price_source = unit.source_of(usage, units)
+
+
+def _billed_otherwise(name: str, unit: UnitPrices, usage: NormalizedUsage) -> bool:
+    """Whether a unit without a price is another measure of what is priced: images by their tokens,
+    transcriptions by the second."""
+    if name == "images":
+        return bool(usage.image_output_tokens)
+    return name.endswith("_tokens") and bool(usage.audio_seconds) and "audio_seconds" in unit.rates
 
 
 def _unit_prices(
