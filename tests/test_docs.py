@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 
+
 @pytest.mark.parametrize("option", MeterOptions.__slots__)
 def test_every_option_is_described_where_it_is_taken(option: str) -> None:
     assert re.search(rf"^\s+{option}:", MeterOptions.__doc__ or "", re.MULTILINE)
@@ -30,7 +31,8 @@ def test_every_emitter_is_in_the_readme(name: str) -> None:
 @pytest.mark.parametrize("page", ["vendors"])
 def test_a_generated_page_is_what_its_script_writes(page: str) -> None:
     script = ROOT / "scripts" / f"build_{page}_page.py"
-    done = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True, check=False)
+    command = [sys.executable, str(script), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
