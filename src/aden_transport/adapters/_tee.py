@@ -11,7 +11,7 @@ from itertools import islice
 from queue import SimpleQueue
 from typing import Any
 
-from ..core.exchange import Exchange
+from ..core.exchange import ENDED, Exchange
 from ..core.observe import StreamObserver
 from ..framing.content_encoding import Decoder
 
@@ -51,8 +51,8 @@ class Hidden:
             raise self._error(self._decoder.faults[0])
 
 
-class SyncTee:
-    """Mixed into a library's `SyncByteStream`."""
+class Tee:
+    """What the two colours share."""
 
     def __init__(
         self, inner: Any, exchange: Exchange, orphans: SimpleQueue[Any], hidden: Hidden | None = None
@@ -61,6 +61,19 @@ class SyncTee:
         self._exchange = exchange
         self._orphans = orphans
         self._hidden = hidden
+
+    def __getattr__(self, name: str) -> Any:
+        # httpx2 reads `stream.elapsed`; what the library put there stays reachable.
+        return getattr(self._inner, name)
+
+    def __del__(self) -> None:
+        # May run anywhere, under any lock: nothing but a put, which takes none.
+        if self._exchange.state != ENDED:
+            self._orphans.put(self._exchange)
+
+
+class SyncTee(Tee):
+    """Mixed into a library's `SyncByteStream`."""
 
     def __iter__(self) -> Iterator[bytes]:
         # A new one each time, which goes on where the connection is: kept, it would hold the connection
@@ -80,15 +93,6 @@ class SyncTee:
             self._inner.close()
         finally:
             self._exchange.close()
-
-    def __getattr__(self, name: str) -> Any:
-        # httpx2 reads `stream.elapsed`; what the library put there stays reachable.
-        return getattr(self._inner, name)
-
-    def __del__(self) -> None:
-        # May run anywhere, under any lock: nothing but a put, which takes none.
-        if self._exchange.state != "ended":
-            self._orphans.put(self._exchange)
 
 
 # Functions, not methods: a generator that referred to its tee would keep it alive until a collection.
@@ -174,16 +178,8 @@ def filtered(inner: Any, exchange: Exchange, hidden: Hidden) -> Iterator[bytes]:
     exchange.receive_eof()
 
 
-class AsyncTee:
+class AsyncTee(Tee):
     """Mixed into a library's `AsyncByteStream`."""
-
-    def __init__(
-        self, inner: Any, exchange: Exchange, orphans: SimpleQueue[Any], hidden: Hidden | None = None
-    ) -> None:
-        self._inner = inner
-        self._exchange = exchange
-        self._orphans = orphans
-        self._hidden = hidden
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         # openai 3 iterates a stream a second time to drain it.
@@ -198,13 +194,6 @@ class AsyncTee:
             await self._inner.aclose()
         finally:
             self._exchange.close()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-    def __del__(self) -> None:
-        if self._exchange.state != "ended":
-            self._orphans.put(self._exchange)
 
 
 class Nothing:

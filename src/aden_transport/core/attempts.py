@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from ..events import Decision
 from .wire import WireRequest
 
-__all__ = ["RETRYABLE", "LogicalCall", "begin", "note_unfinished"]
+__all__ = ["RETRYABLE", "LogicalCall", "begin", "unfinished_call", "note_unfinished"]
 
 RETRYABLE = frozenset({408, 409, 429})
 """And every 5xx: what SDKs send again by themselves."""
@@ -17,6 +17,10 @@ MAX_PAUSE_S = 120.0
 """SDKs wait a minute at most before they try again; an equal request later is another call."""
 
 _unfinished: ContextVar[LogicalCall | None] = ContextVar("aden_unfinished_call", default=None)
+
+
+unfinished_call: Callable[[], LogicalCall | None] = _unfinished.get
+"""The call whose attempt has ended in this context so that another may follow, or None."""
 
 
 class LogicalCall:

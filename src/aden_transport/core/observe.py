@@ -51,10 +51,11 @@ class BodyObserver:
         """Takes over where the body is too large to keep."""
 
     def receive_data(self, data: bytes) -> None:
-        if self._decoder is None:
-            self._keep(data)
+        if self._decoder is None and len(data) <= self._room:
+            self._room -= len(data)
+            self._chunks.append(data)
             return
-        for piece in self._decoder.receive_data(data):
+        for piece in (data,) if self._decoder is None else self._decoder.receive_data(data):
             self._keep(piece)
 
     def _keep(self, data: bytes) -> None:
