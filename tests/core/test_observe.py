@@ -312,9 +312,9 @@ def test_a_stream_that_has_ended_may_end_before_its_encoding() -> None:
 
 def by_hand(observer: StreamObserver, pieces: Sequence[bytes]) -> None:
     """As the class describes it, and adapters do it."""
-    append, place, byte, left = observer.append, observer.place, observer.byte, 1
+    chunks, place, byte, left = observer.chunks, observer.place, observer.byte, 1
     for piece in pieces:
-        append(piece)
+        chunks.append(piece)
         left -= 1
         try:
             if left and piece[place] == byte:

@@ -28,6 +28,8 @@ STEP = 8 * 1024
 """How much is parsed at a time, so that what is kept is not there several times over."""
 MANY = 64
 """How many pieces may pass between two looks at how much is kept."""
+SMALL = 64
+"""Pieces of fewer bytes on average are joined, since each is an object of its own."""
 FIRST_EVENTS = 1
 LAST_EVENTS = 4
 MAX_WHOLE = 1024 * 1024
@@ -134,7 +136,7 @@ class StreamObserver:
 
     An adapter may do itself, for each piece, what `receive_data` does::
 
-        append(piece)
+        chunks.append(piece)
         left -= 1
         if not left or piece[place] != byte:  # or IndexError
             left = look()
@@ -152,6 +154,8 @@ class StreamObserver:
         "_ended",
         "_ending",
         "_full",
+        "_half",
+        "_half_size",
         "_head",
         "_left",
         "_on_first",
@@ -163,7 +167,6 @@ class StreamObserver:
         "_shape",
         "_size",
         "_sized",
-        "append",
         "byte",
         "chunks",
         "place",
@@ -191,12 +194,13 @@ class StreamObserver:
         self._before = b"\n"
         """The last bytes before `chunks`."""
         self.chunks: list[bytes] = []
-        self.append = self.chunks.append
         self.place, self.byte = shape.quiet
         self._at = slice(self.place, self.place + 1 or None)
         self._quiet = bytes((self.byte,))
         self._size = self._sized = 0
-        """Bytes of the first `_sized` of `chunks`; those are joined, the later ones are pieces."""
+        """Bytes of the first `_sized` of `chunks`; the later ones are not counted yet."""
+        self._half = self._half_size = 0
+        """Of `chunks`: how many are to go once enough bytes have followed them, and how large they are."""
         self._left = self._pace = 1
         self._ending = self._ended = False
         self.skipped = 0
@@ -208,17 +212,11 @@ class StreamObserver:
         return self._decoder is None
 
     def receive_data(self, data: bytes) -> None:
-        if self._decoder is None:
-            self._collect(data)
-            return
-        for piece in self._decoder.receive_data(data):
-            self._collect(piece)
-
-    def _collect(self, data: bytes) -> None:
-        self.append(data)
-        self._left -= 1
-        if not self._left or data[self._at] != self._quiet:
-            self._left = self.look()
+        for piece in (data,) if self._decoder is None else self._decoder.receive_data(data):
+            self.chunks.append(piece)
+            self._left -= 1
+            if not self._left or piece[self._at] != self._quiet:
+                self._left = self.look()
 
     def look(self) -> int:
         """See whether the last event has begun or ended, and make room. Returns after how many pieces to
@@ -241,16 +239,15 @@ class StreamObserver:
         return self._gather()
 
     def _gather(self) -> int:
-        """Join the pieces since the last look, count their bytes, and make room."""
+        """Count the bytes of the pieces since the last look, and make room."""
         chunks, sized = self.chunks, self._sized
         count = len(chunks) - sized
-        if count > 1:
+        new = sum(map(len, chunks[sized:]))
+        if count > 1 and new < SMALL * count:
             chunks[sized:] = (b"".join(chunks[sized:]),)
-        new = len(chunks[-1]) if count else 0
         self._size += new
-        if self._size > 2 * EDGE:
+        if self._size - self._half_size >= EDGE:
             self._make_room()
-            self._size = sum(map(len, chunks))
         self._sized = len(chunks)
         # As many as make 16 KiB if they are like the last ones, but no more than twice as many as before.
         fitting = EDGE * count // max(1, new)
@@ -281,17 +278,35 @@ class StreamObserver:
         return before[-MARKER:]
 
     def _make_room(self) -> None:
+        chunks = self.chunks
+        if not self._full and self._head is not None:
+            if len(chunks) > 1 and chunks[-2].endswith(BLANK_LINES):
+                self._forget(self._half, self._half_size)
+            else:
+                self._forget_middle()
+            self._half, self._half_size = len(chunks), self._size
+            return
+        if self._size <= 2 * EDGE:
+            return
+        data = b"".join(chunks)
+        self._before = (self._before + data[-MARKER:])[-MARKER:]
+        chunks.clear()
+        self._size = 0
         if self._full:
-            data = b"".join(self.chunks)
-            self._before = (self._before + data[-MARKER:])[-MARKER:]
             self._parse(data)
-            self.chunks.clear()
-        elif self._head is None:
-            self._head = b"".join(self.chunks)[:MAX_EDGE]
-            self._before = self.chunks[-1][-MARKER:]
-            self.chunks.clear()
         else:
-            self._forget_middle()
+            self._head = data[:MAX_EDGE]
+
+    def _forget(self, count: int, size: int) -> None:
+        """Let go of the first `count` chunks, which have `size` bytes."""
+        chunks = self.chunks
+        if count:
+            last = chunks[count - 1]
+            gone = last if len(last) >= MARKER else self._before + b"".join(chunks[:count][-MARKER:])
+            self._before = gone[-MARKER:]
+            del chunks[:count]
+            self.skipped += size
+            self._size -= size
 
     def _forget_middle(self) -> None:
         """Keep the last 16 KiB, and an event that has not ended yet as far as 1 MiB goes."""
@@ -299,7 +314,7 @@ class StreamObserver:
         unfinished = len(chunks) - 1
         while unfinished > 0 and not chunks[unfinished - 1].endswith(BLANK_LINES):
             unfinished -= 1
-        total = sum(map(len, chunks))
+        total = before = self._size
         drop = 0
         while drop < len(chunks) - 1:
             rest = total - len(chunks[drop])
@@ -307,13 +322,10 @@ class StreamObserver:
                 break
             total = rest
             drop += 1
-        if drop:
-            gone = chunks[:drop]
-            self.skipped += sum(map(len, gone))
-            self._before = b"".join(gone[-MARKER:])[-MARKER:]
-            del chunks[:drop]
+        self._forget(drop, before - total)
         if len(chunks[0]) > MAX_EDGE:
             self.skipped += len(chunks[0]) - MAX_EDGE
+            self._size -= len(chunks[0]) - MAX_EDGE
             chunks[0] = chunks[0][-MAX_EDGE:]
 
     def _parse(self, data: bytes) -> None:
