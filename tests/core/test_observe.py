@@ -312,16 +312,16 @@ def test_a_stream_that_has_ended_may_end_before_its_encoding() -> None:
 
 def by_hand(observer: StreamObserver, pieces: Sequence[bytes]) -> None:
     """As the class describes it, and adapters do it."""
-    chunks, place, byte, left = observer.chunks, observer.place, observer.byte, 1
+    chunks, place, byte, room = observer.chunks, observer.place, observer.byte, 0
     for piece in pieces:
         chunks.append(piece)
-        left -= 1
+        room -= len(piece)
         try:
-            if left and piece[place] == byte:
+            if room >= 0 and piece[place] == byte:
                 continue
         except IndexError:
             pass
-        left = observer.look()
+        room = observer.look(room)
 
 
 @pytest.mark.parametrize("name", ALL)

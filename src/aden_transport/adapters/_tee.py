@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from itertools import islice
 from queue import SimpleQueue
 from typing import Any
 
 from ..core.exchange import ENDED, Exchange
-from ..core.observe import StreamObserver
+from ..core.observe import EDGE, StreamObserver
 from ..framing.content_encoding import Decoder
 
 __all__ = ["AsyncTee", "Hidden", "SyncTee"]
@@ -117,33 +116,19 @@ def observed(inner: Any, exchange: Exchange) -> Iterator[bytes]:
 
 def collected(inner: Any, exchange: Exchange, observer: StreamObserver) -> Iterator[bytes]:
     """`observed`, of a stream that need not be decoded, in a third of the time: what `StreamObserver` says is
-    to be done for each piece is done here, and counting the pieces is left to `islice`."""
+    to be done for each piece is done here."""
     chunks, place, byte = observer.chunks, observer.place, observer.byte
-    pieces = iter(inner)
-    left = 1
+    room = 0
     try:
-        while left:
-            seen = None
-            for seen in islice(pieces, left):
-                chunks.append(seen)
-                try:
-                    if seen[place] != byte and not look(exchange, observer):
-                        break
-                except IndexError:
-                    if not look(exchange, observer):
-                        break
-                yield seen
-            else:
-                if seen is None:
-                    break
-                if left := look(exchange, observer):
-                    continue
-                seen = None
-            # Observing has failed: the rest passes unseen.
-            left = 0
-            if seen is not None:
-                yield seen
-            yield from pieces
+        for seen in inner:
+            chunks.append(seen)
+            room -= len(seen)
+            try:
+                if room < 0 or seen[place] != byte:
+                    room = look(exchange, observer, room)
+            except IndexError:
+                room = look(exchange, observer, room)
+            yield seen
     except GeneratorExit:
         raise
     except BaseException as exc:
@@ -160,10 +145,13 @@ def feed(exchange: Exchange, data: bytes) -> None:
         exchange.observe_failed(exc)
 
 
-def look(exchange: Exchange, observer: StreamObserver) -> int:
-    """`observer.look()`; 0 where it fails."""
+def look(exchange: Exchange, observer: StreamObserver, room: int) -> int:
+    """`observer.look(room)`. Once that has failed, or nobody is interested any more, nothing is kept."""
+    if exchange.stream_observer is not observer:
+        observer.chunks.clear()
+        return EDGE
     try:
-        return observer.look()
+        return observer.look(room)
     except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
         exchange.observe_failed(exc)
         return 0
@@ -282,7 +270,7 @@ async def collected_async(
     """`observed_async`, of a stream that need not be decoded; see `collected`."""
     chunks, place, byte = observer.chunks, observer.place, observer.byte
     take = inner.__anext__
-    left = 1
+    room = 0
     while True:
         try:
             seen = await take()
@@ -291,14 +279,13 @@ async def collected_async(
         except BaseException as exc:
             exchange.fail(exc)
             raise
-        if left:
-            chunks.append(seen)
-            left -= 1
-            try:
-                if not left or seen[place] != byte:
-                    left = look(exchange, observer)
-            except IndexError:
-                left = look(exchange, observer)
+        chunks.append(seen)
+        room -= len(seen)
+        try:
+            if room < 0 or seen[place] != byte:
+                room = look(exchange, observer, room)
+        except IndexError:
+            room = look(exchange, observer, room)
         yield seen
     exchange.receive_eof()
 

@@ -18,7 +18,7 @@ from ..framing.ndjson import NdjsonParser
 from ..framing.sse import ServerSentEvent, SSEParser, tail_events
 from ..vendors import Operation, Reading, StreamShape
 
-__all__ = ["BodyObserver", "StreamObserver", "ignore"]
+__all__ = ["EDGE", "BodyObserver", "StreamObserver", "ignore"]
 
 EDGE = 16 * 1024
 """Bytes kept of each end of a stream."""
@@ -26,8 +26,6 @@ MAX_EDGE = 1024 * 1024
 """How far the kept end may grow to hold one large last event."""
 STEP = 8 * 1024
 """How much is parsed at a time, so that what is kept is not there several times over."""
-MANY = 64
-"""How many pieces may pass between two looks at how much is kept."""
 SMALL = 64
 """Pieces of fewer bytes on average are joined, since each is an object of its own."""
 FIRST_EVENTS = 1
@@ -137,11 +135,11 @@ class StreamObserver:
     An adapter may do itself, for each piece, what `receive_data` does::
 
         chunks.append(piece)
-        left -= 1
-        if not left or piece[place] != byte:  # or IndexError
-            left = look()
+        room -= len(piece)
+        if room < 0 or piece[place] != byte:  # or IndexError
+            room = look(room)
 
-    beginning with `left = 1`.
+    beginning with `room = 0`.
 
     `on_terminal` is called once, when the piece that completes the protocol's last event is looked at:
     some clients neither read on nor close after it.
@@ -158,12 +156,13 @@ class StreamObserver:
         "_half_size",
         "_head",
         "_left",
+        "_limit",
         "_on_first",
         "_on_terminal",
-        "_pace",
         "_parser",
         "_quiet",
         "_reading",
+        "_room",
         "_shape",
         "_size",
         "_sized",
@@ -199,9 +198,12 @@ class StreamObserver:
         self._quiet = bytes((self.byte,))
         self._size = self._sized = 0
         """Bytes of the first `_sized` of `chunks`; the later ones are not counted yet."""
+        self._limit = 2 * EDGE
+        """How large they may become before room is made."""
         self._half = self._half_size = 0
         """Of `chunks`: how many are to go once enough bytes have followed them, and how large they are."""
-        self._left = self._pace = 1
+        self._left = self._room = 0
+        """What is left of what `look` has returned last, and that."""
         self._ending = self._ended = False
         self.skipped = 0
         """Decoded bytes that were neither kept nor read."""
@@ -212,19 +214,21 @@ class StreamObserver:
         return self._decoder is None
 
     def receive_data(self, data: bytes) -> None:
+        room = self._left
         for piece in (data,) if self._decoder is None else self._decoder.receive_data(data):
             self.chunks.append(piece)
-            self._left -= 1
-            if not self._left or piece[self._at] != self._quiet:
-                self._left = self.look()
+            room -= len(piece)
+            if room < 0 or piece[self._at] != self._quiet:
+                room = self.look(room)
+        self._left = room
 
-    def look(self) -> int:
-        """See whether the last event has begun or ended, and make room. Returns after how many pieces to
-        look again at the latest."""
+    def look(self, room: int) -> int:
+        """See whether the last event has begun or ended, and make room. Returns after how many bytes to look
+        again at the latest; `room` is what is left of what it has returned before."""
         chunks = self.chunks
         if self._ended:
             chunks.clear()
-            return MANY
+            return EDGE
         if self._on_first is not None:
             on_first, self._on_first = self._on_first, None
             on_first()
@@ -235,24 +239,21 @@ class StreamObserver:
             if window.endswith(BLANK_LINES) and (self._ending or self._began_unseen(window)):
                 self._ended = True
                 self._on_terminal()
-                return MANY
-        return self._gather()
+                return EDGE
+        return self._gather(self._room - room)
 
-    def _gather(self) -> int:
-        """Count the bytes of the pieces since the last look, and make room."""
+    def _gather(self, new: int) -> int:
+        """Make room after `new` bytes since the last look."""
         chunks, sized = self.chunks, self._sized
         count = len(chunks) - sized
-        new = sum(map(len, chunks[sized:]))
         if count > 1 and new < SMALL * count:
             chunks[sized:] = (b"".join(chunks[sized:]),)
         self._size += new
-        if self._size - self._half_size >= EDGE:
+        if self._size > self._limit:
             self._make_room()
         self._sized = len(chunks)
-        # As many as make 16 KiB if they are like the last ones, but no more than twice as many as before.
-        fitting = EDGE * count // max(1, new)
-        self._pace = max(1, min(MANY, fitting, 2 * self._pace))
-        return self._pace
+        self._room = self._limit - self._size
+        return self._room
 
     def _begins_last(self, window: bytes) -> bool:
         """Whether the newest event in `window` is the protocol's last one: its first line says so, or,
@@ -285,8 +286,7 @@ class StreamObserver:
             else:
                 self._forget_middle()
             self._half, self._half_size = len(chunks), self._size
-            return
-        if self._size <= 2 * EDGE:
+            self._limit = self._size + EDGE
             return
         data = b"".join(chunks)
         self._before = (self._before + data[-MARKER:])[-MARKER:]
@@ -296,6 +296,7 @@ class StreamObserver:
             self._parse(data)
         else:
             self._head = data[:MAX_EDGE]
+            self._limit = EDGE
 
     def _forget(self, count: int, size: int) -> None:
         """Let go of the first `count` chunks, which have `size` bytes."""
