@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from copy import copy
 from typing import Any
 
@@ -99,29 +100,21 @@ class Family(Driver):
         made.__dict__.update(request.__dict__)
         if change.target is not None:
             made.url = request.url.copy_with(raw_path=change.target)
-        made.headers = headers = request.headers.copy()
-        for name in change.drop_headers:
-            del headers[name.decode("ascii", "replace")]
-        for name, value in change.set_headers.items():
-            headers[name.decode()] = value.decode()
+        drop, put = set(change.drop_headers), dict(change.set_headers)
         if change.body is not None:
-            self._set_body(made, change.body)
+            made.stream = self.module.ByteStream(change.body)
+            made._content = change.body
+            drop.add(b"transfer-encoding")
+            put[b"content-length"] = str(len(change.body)).encode()
         elif change.form is not None:
-            self._set_form(made, request.stream, change.form)
+            made.stream = with_fields(request.stream, change.form)
+            made.__dict__.pop("_content", None)
+            drop |= {b"content-length", b"transfer-encoding"}
+            for name, value in made.stream.get_headers().items():
+                if name.lower() != "content-type":
+                    put[name.lower().encode()] = value.encode()
+        made.headers = with_headers(request.headers, drop, put)
         return made
-
-    def _set_body(self, request: Any, content: bytes) -> None:
-        request.stream = self.module.ByteStream(content)
-        request._content = content
-        request.headers.pop("transfer-encoding", None)
-        request.headers["content-length"] = str(len(content))
-
-    def _set_form(self, request: Any, stream: Any, fields: Mapping[str, str | None]) -> None:
-        request.stream = made = with_fields(stream, fields)
-        request.__dict__.pop("_content", None)
-        for name in ("content-length", "transfer-encoding"):
-            request.headers.pop(name, None)
-        request.headers.update({k: v for k, v in made.get_headers().items() if k.lower() != "content-type"})
 
     # -- a refusal, an answer --------------------------------------------------------------------------
 
@@ -194,6 +187,28 @@ def pairs_of(headers: Any) -> Pairs:
         return headers._list  # type: ignore[no-any-return]
     except AttributeError:
         return [(name, name.lower(), value) for name, value in headers.raw]
+
+
+def with_headers(headers: Any, drop: AbstractSet[bytes], put: Mapping[bytes, bytes]) -> Any:
+    """A copy without those in `drop` and with those in `put`, each in its old place or at the end."""
+    made = headers.copy()
+    if not hasattr(made, "_list"):
+        for name in drop:
+            made.pop(name.decode("ascii", "replace"), None)
+        for name, value in put.items():
+            made[name.decode()] = value.decode()
+        return made
+    # One pass; each change by way of the public methods is a pass of its own, in Python.
+    left = dict(put)
+    pairs = []
+    for pair in made._list:
+        name = pair[1]
+        if name in left:
+            pairs.append((name, name, left.pop(name)))
+        elif name not in put and name not in drop:
+            pairs.append(pair)
+    made._list = pairs + [(name, name, value) for name, value in left.items()]
+    return made
 
 
 def goes_on(response: Any, max_redirects: int) -> Callable[[], bool]:
