@@ -312,7 +312,7 @@ def test_a_stream_that_has_ended_may_end_before_its_encoding() -> None:
 
 def by_hand(observer: StreamObserver, pieces: Sequence[bytes]) -> None:
     """As the class describes it, and adapters do it."""
-    chunks, place, byte, room = observer.chunks, observer.place, observer.byte, 0
+    chunks, place, byte, room = observer.chunks, observer.place, observer.byte, observer.begin()
     for piece in pieces:
         chunks.append(piece)
         room -= len(piece)
@@ -330,6 +330,18 @@ def test_an_adapters_own_loop_sees_the_same(name: str) -> None:
     for pieces in every_cut(data):
         seen = Observed(shape_of(operation))
         by_hand(seen.observer, [piece for piece in pieces if piece])
+        assert seen.terminals == (name in MARKED)
+        assert seen.read() == observed(name, [data])
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_loop_may_go_on_where_another_was_left(name: str) -> None:
+    operation, data = ALL[name]
+    for pieces in every_cut(data):
+        seen = Observed(shape_of(operation))
+        for piece in pieces:
+            if piece:
+                by_hand(seen.observer, [piece])
         assert seen.terminals == (name in MARKED)
         assert seen.read() == observed(name, [data])
 

@@ -115,10 +115,10 @@ def observed(inner: Any, exchange: Exchange) -> Iterator[bytes]:
 
 
 def collected(inner: Any, exchange: Exchange, observer: StreamObserver) -> Iterator[bytes]:
-    """`observed`, of a stream that need not be decoded, in a third of the time: what `StreamObserver` says is
+    """`observed`, of a stream that need not be decoded, in half the time: what `StreamObserver` says is
     to be done for each piece is done here."""
     chunks, place, byte = observer.chunks, observer.place, observer.byte
-    room = 0
+    room = observer.begin()
     try:
         for seen in inner:
             chunks.append(seen)
@@ -270,7 +270,7 @@ async def collected_async(
     """`observed_async`, of a stream that need not be decoded; see `collected`."""
     chunks, place, byte = observer.chunks, observer.place, observer.byte
     take = inner.__anext__
-    room = 0
+    room = observer.begin()
     while True:
         try:
             seen = await take()

@@ -139,7 +139,7 @@ class StreamObserver:
         if room < 0 or piece[place] != byte:  # or IndexError
             room = look(room)
 
-    beginning with `room = 0`.
+    beginning with `room = begin()`.
 
     `on_terminal` is called once, when the piece that completes the protocol's last event is looked at:
     some clients neither read on nor close after it.
@@ -221,6 +221,13 @@ class StreamObserver:
             if room < 0 or piece[self._at] != self._quiet:
                 room = self.look(room)
         self._left = room
+
+    def begin(self) -> int:
+        """How many bytes an adapter's own loop may append before it looks; also of a loop that goes on where
+        another was left."""
+        self._size, self._sized = sum(map(len, self.chunks)), len(self.chunks)
+        self._room = 0 if self._on_first is not None else self._limit - self._size
+        return self._room
 
     def look(self, room: int) -> int:
         """See whether the last event has begun or ended, and make room. Returns after how many bytes to look
