@@ -19,6 +19,7 @@ import gzip
 import json
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -68,17 +69,15 @@ def openai(name: str, pattern: str) -> Callable[[str], int]:
 
 
 def tekken() -> Callable[[str], int]:
-    from mistral_common.tokens.tokenizers.tekken import Tekkenizer
-
+    library = import_module("mistral_common.tokens.tokenizers.tekken")
     path = files("mistral_common").joinpath("data/tekken_240911.json")
-    tokenizer = Tekkenizer.from_file(str(path))
+    tokenizer = library.Tekkenizer.from_file(str(path))
     return lambda text: len(tokenizer.encode(text, bos=False, eos=False))
 
 
 def huggingface(path: str) -> Callable[[str], int]:
-    from tokenizers import Tokenizer
-
-    tokenizer: Any = Tokenizer.from_file(path)
+    library = import_module("tokenizers")
+    tokenizer: Any = library.Tokenizer.from_file(path)
     return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
 
 

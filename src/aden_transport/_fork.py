@@ -13,9 +13,8 @@ _pid = os.getpid()
 _callbacks: list[Callable[[], None]] = []
 
 
-def random_bits(count: int) -> int:
-    """`count` random bits: 0.2 µs, where uuid4 takes 3.5 µs. Fresh in every forked child."""
-    return _generator.getrandbits(count)
+random_bits: Callable[[int], int] = _generator.getrandbits
+"""So many random bits: 0.2 µs, where uuid4 takes 3.5 µs. Fresh in every forked child."""
 
 
 def current_pid() -> int:

@@ -7,7 +7,10 @@ from typing import Any
 
 import orjson
 
-__all__ = ["dumps", "loads"]
+__all__ = ["dumps", "loads", "parse"]
+
+parse = orjson.loads
+"""`loads` of what is well-formed. Raises: ValueError where it is not, though `loads` may still read it."""
 
 
 def loads(data: bytes | str) -> Any:

@@ -40,14 +40,11 @@ _attributes: ContextVar[Mapping[str, Any] | None] = ContextVar("aden_attributes"
 _source: ContextVar[str | None] = ContextVar("aden_source", default=None)
 
 
-def current_attributes() -> Mapping[str, Any] | None:
-    """What the enclosing `context(...)` blocks say, or None outside of any."""
-    return _attributes.get()
+current_attributes: Callable[[], Mapping[str, Any] | None] = _attributes.get
+"""What the enclosing `context(...)` blocks say, or None outside of any."""
 
-
-def current_source() -> str | None:
-    """The innermost `track_source(...)`, or None."""
-    return _source.get()
+current_source: Callable[[], str | None] = _source.get
+"""The innermost `track_source(...)`, or None."""
 
 
 def normalized(values: Mapping[str, Any]) -> dict[str, Any]:

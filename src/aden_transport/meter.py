@@ -31,8 +31,6 @@ class Meter:
 
     def __init__(self, options: MeterOptions) -> None:
         self.options = options
-        self.hook = options.before_request
-        self.hook_timeout_s = options.hook_timeout_s
         self.delivery = Delivery(
             options.emit_metric or create_noop_emitter(),
             options.on_emit_error,
@@ -48,7 +46,8 @@ class Meter:
             clock=time.perf_counter,
             wall=time.time,
             bits=random_bits,
-            has_hook=self.hook is not None,
+            hook=options.before_request,
+            hook_timeout_s=options.hook_timeout_s,
             metadata=options.request_metadata,
             context_id=options.get_context_id,
             stream_usage=options.stream_usage,
@@ -98,17 +97,14 @@ class Orphans:
 
     def __init__(self) -> None:
         self.queue: SimpleQueue[Exchange | _Passed] = SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self.thread: threading.Thread | None = None
+        """None until `watch` is called."""
 
     def watch(self) -> None:
         """Have the thread running. Called with the first answer that could be left."""
-        if self._thread is None:
-            self._start()
-
-    def _start(self) -> None:
-        self._thread = threading.Thread(target=self._end_each, name="aden-orphans", daemon=True)
+        self.thread = threading.Thread(target=self._end_each, name="aden-orphans", daemon=True)
         try:
-            self._thread.start()
+            self.thread.start()
         except RuntimeError as exc:  # no thread to be had, or the interpreter is ending
             internal_fault("orphans", exc)
 
@@ -122,7 +118,7 @@ class Orphans:
 
     def settle(self, timeout: float) -> None:
         """Have those ended that wait; `timeout` seconds for one that the thread is ending just now."""
-        if self._thread is None or self._thread is threading.current_thread():
+        if self.thread is None or self.thread is threading.current_thread():
             return
         passed = _Passed()
         self.queue.put(passed)
@@ -131,7 +127,7 @@ class Orphans:
     def after_fork_in_child(self) -> None:
         """Queue and thread are the parent's."""
         self.queue = SimpleQueue()
-        self._thread = None
+        self.thread = None
 
 
 class _Passed(threading.Event):

@@ -207,4 +207,4 @@ def test_a_task_does_not_take_over_the_call_of_one_that_may_send_it_again() -> N
 def test_what_a_thread_remembers_is_bounded() -> None:
     for number in range(MAX_LEFT + 10):
         contextvars.copy_context().run(failed, wire({"model": str(number)}))
-    assert len(attempts._of_thread.left) <= MAX_LEFT
+    assert len(attempts.left) <= MAX_LEFT

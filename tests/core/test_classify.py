@@ -327,8 +327,10 @@ def test_what_is_remembered_is_bounded() -> None:
     assert len(classifier._hosts) <= MAX_HOSTS
     assert classifier.may_be_call(OPENAI, "/")
     for number in range(MAX_TARGETS + 10):
-        classifier.classify(wire(None, f"/v1/chat/completions?n={number}"))
+        classifier.classify(wire(None, f"/v1/{number}/chat/completions"))
+        classifier.classify(wire(None, f"/v1/{number}/chat/completions", host="h.example.com"))
         assert len(classifier._targets) <= MAX_TARGETS
+        assert len(classifier._guesses) <= MAX_TARGETS
 
 
 def test_a_verdict_is_remembered_per_method_target_and_agent() -> None:

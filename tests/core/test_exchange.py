@@ -208,6 +208,7 @@ def test_a_fault_while_concluding_is_counted_and_not_felt() -> None:
             at: float,
             service_tier: str | None = None,
             batch: bool = False,
+            details: Mapping[str, Any] | None = None,
         ) -> UnitPrices | None:
             raise RuntimeError("no prices")
 

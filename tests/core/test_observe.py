@@ -312,16 +312,16 @@ def test_a_stream_that_has_ended_may_end_before_its_encoding() -> None:
 
 def by_hand(observer: StreamObserver, pieces: Sequence[bytes]) -> None:
     """As the class describes it, and adapters do it."""
-    append, place, byte, left = observer.append, observer.place, observer.byte, 1
+    chunks, place, byte, room = observer.chunks, observer.place, observer.byte, observer.begin()
     for piece in pieces:
-        append(piece)
-        left -= 1
+        chunks.append(piece)
+        room -= len(piece)
         try:
-            if left and piece[place] == byte:
+            if room >= 0 and piece[place] == byte:
                 continue
         except IndexError:
             pass
-        left = observer.look()
+        room = observer.look(room)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -330,6 +330,18 @@ def test_an_adapters_own_loop_sees_the_same(name: str) -> None:
     for pieces in every_cut(data):
         seen = Observed(shape_of(operation))
         by_hand(seen.observer, [piece for piece in pieces if piece])
+        assert seen.terminals == (name in MARKED)
+        assert seen.read() == observed(name, [data])
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_loop_may_go_on_where_another_was_left(name: str) -> None:
+    operation, data = ALL[name]
+    for pieces in every_cut(data):
+        seen = Observed(shape_of(operation))
+        for piece in pieces:
+            if piece:
+                by_hand(seen.observer, [piece])
         assert seen.terminals == (name in MARKED)
         assert seen.read() == observed(name, [data])
 

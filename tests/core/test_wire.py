@@ -63,6 +63,14 @@ def test_what_is_known_of_names_is_shared_and_bounded() -> None:
         assert len(wires._known) <= MAX_KNOWN
 
 
+def test_names_with_a_line_feed_are_told_apart() -> None:
+    one = wire(names={"A": "1", "User-Agent": "mine", "B": "2"})
+    for names in ({"A\nUser-Agent": "1", "B": "2"}, {"A": "1", "User-Agent\nB": "2"}):
+        assert wire(names=names).user_agent is None
+        assert wire(names=names).known is not wire(names=names).known
+    assert one.user_agent == b"mine"
+
+
 def test_a_rewrite_is_true_where_something_changes() -> None:
     assert not Rewrite()
     for name, value in (

@@ -1,4 +1,4 @@
-"""Carrying out what an exchange asks for, on the caller's own thread or loop."""
+"""Sending a request as its exchange says, on the caller's own thread or loop."""
 
 from __future__ import annotations
 
@@ -16,12 +16,16 @@ from typing import Any
 from .._fork import on_fork_in_child
 from .._guard import internal_fault
 from ..core.exchange import Exchange
-from ..core.steps import Ask, Refuse, Send, Step, Wait
+from ..core.steps import SEND, Ask, Refuse, Send, Step, Wait
+from ..core.wire import Rewrite
 
-__all__ = ["drive", "drive_async", "in_hook"]
+__all__ = ["Driver", "in_hook", "inside"]
 
 MAX_BLOCK_S = 0.25
 """The longest that a sync client may hold up an event loop whose thread it runs on."""
+
+inside: ContextVar[Exchange | None] = ContextVar("aden_inside", default=None)
+"""The exchange whose request is on its way to the wire, so that no deeper layer counts it again."""
 
 _in_hook: ContextVar[bool] = ContextVar("aden_in_hook", default=False)
 _warned_loop = False
@@ -29,20 +33,100 @@ _warned_loop = False
 Hook = Callable[..., Any]
 
 
-def in_hook() -> bool:
-    """Whether this code was called by a hook. Its LLM calls are metered but never asked about."""
-    return _in_hook.get()
+in_hook: Callable[[], bool] = _in_hook.get
+"""Whether this code was called by a hook. Its LLM calls are metered but never asked about."""
+
+
+class Driver:
+    """A request decided, sent and observed: the same for every library, once for each colour."""
+
+    sync_tee: Any = None
+    async_tee: Any = None
+    """What `observe` is given to pass the answer's body through."""
+
+    def rewritten(self, request: Any, change: Rewrite) -> Any:
+        """A copy of `request` with the changes."""
+        raise NotImplementedError
+
+    def refuse(self, step: Refuse, request: Any) -> Any:
+        """Raise the refusal, or return it as a response."""
+        raise NotImplementedError
+
+    def observe(self, response: Any, request: Any, exchange: Exchange, tee: Any, client: Any) -> None:
+        """Have the exchange told of the answer and its body. Does not raise."""
+        raise NotImplementedError
+
+    def send(
+        self, exchange: Exchange, request: Any, transport: Callable[..., Any], client: Any = None
+    ) -> Any:
+        """Decide, send through `transport`, and observe. `client`, of the seam, is passed to it."""
+        sent = request
+        try:
+            try:
+                step = exchange.start(judged=not in_hook())
+            except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
+                step = exchange.decide_failed(exc)
+            if step is not SEND:
+                step = drive(exchange, step)
+                if isinstance(step, Refuse):
+                    return self.refuse(step, request)
+                sent = self._changed(request, step, exchange)
+            token = inside.set(exchange)
+            try:
+                response = transport(sent) if client is None else transport(client, sent)
+            finally:
+                inside.reset(token)
+        except BaseException as exc:
+            exchange.fail(exc)
+            raise
+        self.observe(response, request, exchange, self.sync_tee, client)
+        return response
+
+    async def send_async(
+        self, exchange: Exchange, request: Any, transport: Callable[..., Any], client: Any = None
+    ) -> Any:
+        sent = request
+        try:
+            try:
+                step = exchange.start(judged=not in_hook())
+            except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
+                step = exchange.decide_failed(exc)
+            if step is not SEND:
+                step = await drive_async(exchange, step)
+                if isinstance(step, Refuse):
+                    return self.refuse(step, request)
+                sent = self._changed(request, step, exchange)
+            token = inside.set(exchange)
+            try:
+                response = await (transport(sent) if client is None else transport(client, sent))
+            finally:
+                inside.reset(token)
+        except BaseException as exc:
+            exchange.fail(exc)
+            raise
+        self.observe(response, request, exchange, self.async_tee, client)
+        return response
+
+    def _changed(self, request: Any, step: Send, exchange: Exchange) -> Any:
+        if step.rewrite is None:
+            return request
+        try:
+            return self.rewritten(request, step.rewrite)
+        except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
+            exchange.rewrite_failed(exc)
+            return request
 
 
 # The two loops below say the same, once for each colour.
 
 
-def drive(exchange: Exchange, step: Step, hook: Hook | None, timeout: float) -> Send | Refuse:
+def drive(exchange: Exchange, step: Step) -> Send | Refuse:
+    settings = exchange.settings
     while True:
         match step:
             case Ask():
-                assert hook is not None
-                step = _go_on(exchange, _ask(exchange, step, hook, timeout))
+                assert settings.hook is not None
+                step = _go_on(exchange, _ask(exchange, step, settings.hook, settings.hook_timeout_s))
             case Wait():
                 slept = _sleep(step.seconds)
                 step = _go_on(exchange, partial(exchange.waited, slept))
@@ -50,12 +134,14 @@ def drive(exchange: Exchange, step: Step, hook: Hook | None, timeout: float) -> 
                 return step
 
 
-async def drive_async(exchange: Exchange, step: Step, hook: Hook | None, timeout: float) -> Send | Refuse:
+async def drive_async(exchange: Exchange, step: Step) -> Send | Refuse:
+    settings = exchange.settings
     while True:
         match step:
             case Ask():
-                assert hook is not None
-                step = _go_on(exchange, await _ask_async(exchange, step, hook, timeout))
+                assert settings.hook is not None
+                result = await _ask_async(exchange, step, settings.hook, settings.hook_timeout_s)
+                step = _go_on(exchange, result)
             case Wait():
                 slept = await _sleep_async(step.seconds)
                 step = _go_on(exchange, partial(exchange.waited, slept))

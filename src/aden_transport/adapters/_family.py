@@ -7,34 +7,60 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
+from collections.abc import Set as AbstractSet
 from copy import copy
 from typing import Any
 
 from .._guard import internal_fault
-from ..core.exchange import Exchange
+from ..core.exchange import ENDED, Exchange
 from ..core.header_figures import AnswerHeaders
-from ..core.steps import SEND, Refuse, Send, Step
-from ..core.wire import Pairs, Rewrite, WireRequest
+from ..core.steps import Refuse
+from ..core.wire import Pairs, Rewrite, WireRequest, names_of
 from ..framing.content_encoding import decoder_for
 from ..meter import Meter, classifier, orphans
-from ._drive import drive, drive_async, in_hook
+from ._drive import Driver
 from ._refusal import REFUSAL_HEADERS, refusal_body
 from ._tee import Hidden
 
-__all__ = ["BY_HAND", "GLOBAL", "PER_CLIENT", "PER_VENDOR", "Family", "inside"]
+__all__ = ["BY_HAND", "GLOBAL", "PER_CLIENT", "PER_VENDOR", "Family"]
 
 GLOBAL, PER_VENDOR, PER_CLIENT, BY_HAND = 0, 1, 2, 3
 """Whose meter counts where several see a call: the highest; the others stand aside."""
-
-inside: ContextVar[tuple[Exchange, int] | None] = ContextVar("aden_inside", default=None)
-"""The exchange whose request is on its way to the wire, so that no deeper layer counts it again."""
 
 REDIRECTS = frozenset({307, 308})
 """Redirects that repeat method and body, so that the next hop is the same call."""
 
 
-class Family:
+class SentRequest(WireRequest):
+    """A request of httpx or httpx2. What few calls need of its URL is read when it is needed."""
+
+    __slots__ = ("_url",)
+
+    def __init__(
+        self,
+        request: Any,
+        host: str,
+        path: str,
+        body: bytes | None,
+        form: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.method = request.method
+        self.host = host
+        self.path = path
+        self._url = request.url
+        self.pairs = pairs = pairs_of(request.headers)
+        self.known = names_of(pairs)
+        self.body = body
+        self.form = form
+        self.hides_events = True
+
+    @property
+    def target(self) -> bytes:
+        target: bytes = self._url.raw_path
+        return target
+
+
+class Family(Driver):
     """The bound classes of one httpx-like library."""
 
     def __init__(self, module: Any, *, sync_tee: Any, async_tee: Any, refused: Any) -> None:
@@ -45,17 +71,24 @@ class Family:
 
     # -- reading and rewriting -------------------------------------------------------------------
 
-    def wire(self, request: Any, host: str) -> WireRequest:
-        target = request.url.raw_path
-        pairs = pairs_of(request.headers)
+    def open(self, meter: Meter, rank: int, request: Any, host: str, path: str) -> Exchange | None:
+        """The exchange of a request that is a call to a model; None for any other, and where ours fails."""
         try:
-            return WireRequest(request.method, host, target, pairs, request.content)
-        except self.module.RequestNotRead:
-            pass
+            try:
+                wire = SentRequest(request, host, path, request.content)
+            except self.module.RequestNotRead:
+                wire = self._unread(request, host, path)
+            call = classifier.classify(wire)
+            return None if call is None else Exchange(meter.settings, call, wire, rank)
+        except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
+            internal_fault("open", exc)
+            return None
+
+    def _unread(self, request: Any, host: str, path: str) -> SentRequest:
         if isinstance(request.stream, self.module.ByteStream):
             # A redirect hop: its body is there, but not read.
-            return WireRequest(request.method, host, target, pairs, request.read())
-        return WireRequest(request.method, host, target, pairs, None, form_of(request.stream))
+            return SentRequest(request, host, path, request.read())
+        return SentRequest(request, host, path, None, form_of(request.stream))
 
     def rewritten(self, request: Any, change: Rewrite) -> Any:
         """A copy of `request` with the changes; the application keeps its own, unchanged.
@@ -67,97 +100,23 @@ class Family:
         made.__dict__.update(request.__dict__)
         if change.target is not None:
             made.url = request.url.copy_with(raw_path=change.target)
-        made.headers = headers = request.headers.copy()
-        for name in change.drop_headers:
-            del headers[name.decode("ascii", "replace")]
-        for name, value in change.set_headers.items():
-            headers[name.decode()] = value.decode()
+        drop, put = set(change.drop_headers), dict(change.set_headers)
         if change.body is not None:
-            self._set_body(made, change.body)
+            made.stream = self.module.ByteStream(change.body)
+            made._content = change.body
+            drop.add(b"transfer-encoding")
+            put[b"content-length"] = str(len(change.body)).encode()
         elif change.form is not None:
-            self._set_form(made, request.stream, change.form)
+            made.stream = with_fields(request.stream, change.form)
+            made.__dict__.pop("_content", None)
+            drop |= {b"content-length", b"transfer-encoding"}
+            for name, value in made.stream.get_headers().items():
+                if name.lower() != "content-type":
+                    put[name.lower().encode()] = value.encode()
+        made.headers = with_headers(request.headers, drop, put)
         return made
 
-    def _set_body(self, request: Any, content: bytes) -> None:
-        request.stream = self.module.ByteStream(content)
-        request._content = content
-        request.headers.pop("transfer-encoding", None)
-        request.headers["content-length"] = str(len(content))
-
-    def _set_form(self, request: Any, stream: Any, fields: Mapping[str, str | None]) -> None:
-        request.stream = made = with_fields(stream, fields)
-        request.__dict__.pop("_content", None)
-        for name in ("content-length", "transfer-encoding"):
-            request.headers.pop(name, None)
-        request.headers.update({k: v for k, v in made.get_headers().items() if k.lower() != "content-type"})
-
-    # -- the two colours, one below the other ----------------------------------------------------
-
-    def send(
-        self,
-        meter: Meter,
-        rank: int,
-        exchange: Exchange,
-        request: Any,
-        transport: Callable[..., Any],
-        client: Any = None,
-    ) -> Any:
-        """Decide, send through `transport`, and observe. `client`, of the seam, is passed to it."""
-        sent = request
-        try:
-            step = begin(exchange)
-            if step is not SEND:
-                step = drive(exchange, step, meter.hook, meter.hook_timeout_s)
-                if isinstance(step, Refuse):
-                    return self.refuse(step, request)
-                sent = self._changed(request, step, exchange)
-            token = inside.set((exchange, rank))
-            try:
-                response = transport(sent) if client is None else transport(client, sent)
-            finally:
-                inside.reset(token)
-        except BaseException as exc:
-            exchange.fail(exc)
-            raise
-        self._observe(response, request, exchange, self.sync_tee, client)
-        return response
-
-    async def send_async(
-        self,
-        meter: Meter,
-        rank: int,
-        exchange: Exchange,
-        request: Any,
-        transport: Callable[..., Any],
-        client: Any = None,
-    ) -> Any:
-        sent = request
-        try:
-            step = begin(exchange)
-            if step is not SEND:
-                step = await drive_async(exchange, step, meter.hook, meter.hook_timeout_s)
-                if isinstance(step, Refuse):
-                    return self.refuse(step, request)
-                sent = self._changed(request, step, exchange)
-            token = inside.set((exchange, rank))
-            try:
-                response = await (transport(sent) if client is None else transport(client, sent))
-            finally:
-                inside.reset(token)
-        except BaseException as exc:
-            exchange.fail(exc)
-            raise
-        self._observe(response, request, exchange, self.async_tee, client)
-        return response
-
-    def _changed(self, request: Any, step: Send, exchange: Exchange) -> Any:
-        if step.rewrite is None:
-            return request
-        try:
-            return self.rewritten(request, step.rewrite)
-        except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
-            exchange.rewrite_failed(exc)
-            return request
+    # -- a refusal, an answer --------------------------------------------------------------------------
 
     def refuse(self, step: Refuse, request: Any) -> Any:
         """Raise the refusal, or return it as a response where the SDK would take a raise for a fault of
@@ -170,15 +129,16 @@ class Family:
         response.aden_error = step.error
         return response
 
-    def _observe(self, response: Any, request: Any, exchange: Exchange, tee: Any, client: Any) -> None:
+    def observe(self, response: Any, request: Any, exchange: Exchange, tee: Any, client: Any) -> None:
         """From here on the answer is the application's; what goes wrong is ours alone."""
         response.request = request
-        if exchange.state == "ended":
+        if exchange.state == ENDED:
             return  # a meter nearer to the wire has taken the call over
         try:
             status = response.status_code
             headers = AnswerHeaders(pairs_of(response.headers))
-            loaded = "_content" in response.__dict__
+            # Not by way of `__dict__`: once asked for, it slows down every access to the response.
+            loaded = hasattr(response, "_content")
             if loaded:
                 headers.content_encoding = None  # its content is decoded already
             hop = None
@@ -192,7 +152,8 @@ class Family:
                 self._pass_loaded(response, exchange, hidden)
                 return
             response.stream = tee(response.stream, exchange, orphans.queue, hidden)
-            orphans.watch()
+            if orphans.thread is None:
+                orphans.watch()
         except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
             internal_fault("observe", exc)
             exchange.close()
@@ -226,6 +187,28 @@ def pairs_of(headers: Any) -> Pairs:
         return headers._list  # type: ignore[no-any-return]
     except AttributeError:
         return [(name, name.lower(), value) for name, value in headers.raw]
+
+
+def with_headers(headers: Any, drop: AbstractSet[bytes], put: Mapping[bytes, bytes]) -> Any:
+    """A copy without those in `drop` and with those in `put`, each in its old place or at the end."""
+    made = headers.copy()
+    if not hasattr(made, "_list"):
+        for name in drop:
+            made.pop(name.decode("ascii", "replace"), None)
+        for name, value in put.items():
+            made[name.decode()] = value.decode()
+        return made
+    # One pass; each change by way of the public methods is a pass of its own, in Python.
+    left = dict(put)
+    pairs = []
+    for pair in made._list:
+        name = pair[1]
+        if name in left:
+            pairs.append((name, name, left.pop(name)))
+        elif name not in put and name not in drop:
+            pairs.append(pair)
+    made._list = pairs + [(name, name, value) for name, value in left.items()]
+    return made
 
 
 def goes_on(response: Any, max_redirects: int) -> Callable[[], bool]:
@@ -280,25 +263,6 @@ def with_fields(stream: Any, changes: Mapping[str, str | None]) -> Any:
         elif (value := changes[part.name]) is not None:
             made.fields.append(type(part)(name=part.name, value=value))
     return made
-
-
-def open_exchange(family: Family, meter: Meter, request: Any, host: str) -> Exchange | None:
-    """The exchange of a request that is a call to a model; None for any other, and where ours fails."""
-    try:
-        wire = family.wire(request, host)
-        call = classifier.classify(wire)
-        return None if call is None else Exchange(meter.settings, call, wire)
-    except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
-        internal_fault("open", exc)
-        return None
-
-
-def begin(exchange: Exchange) -> Step:
-    """The exchange's first step; where ours fails, what `fail_open` says."""
-    try:
-        return exchange.start(judged=not in_hook())
-    except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
-        return exchange.decide_failed(exc)
 
 
 def address(url: Any) -> tuple[str, str]:

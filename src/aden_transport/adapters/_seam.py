@@ -14,10 +14,12 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
+from ..core.exchange import Exchange
 from ..emitters.delivery import in_emitter
 from ..meter import Meter, classifier, state
-from ._family import GLOBAL, PER_CLIENT, PER_VENDOR, Family, address, inside, open_exchange
-from ._transport import AsyncMeterTransportMixin, MeterTransportMixin, by_hand_count
+from ._drive import inside
+from ._family import GLOBAL, PER_CLIENT, PER_VENDOR, Family, address
+from ._transport import AsyncMeterTransportMixin, ByHand, MeterTransportMixin
 
 __all__ = ["CLIENT_METER", "Seam"]
 
@@ -87,11 +89,10 @@ class Seam:
             host, path = address(request.url)
             if not classifier.may_be_call(host, path):
                 return original(client, request)
-            opened = seam._open(client, request, host)
-            if opened is None:
+            exchange = seam._open(client, request, host, path)
+            if exchange is None:
                 return original(client, request)
-            meter, rank, exchange = opened
-            return family.send(meter, rank, exchange, request, original, client)
+            return family.send(exchange, request, original, client)
 
         return _send_single_request
 
@@ -105,26 +106,30 @@ class Seam:
             host, path = address(request.url)
             if not classifier.may_be_call(host, path):
                 return await original(client, request)
-            opened = seam._open(client, request, host)
-            if opened is None:
+            exchange = seam._open(client, request, host, path)
+            if exchange is None:
                 return await original(client, request)
-            meter, rank, exchange = opened
-            return await family.send_async(meter, rank, exchange, request, original, client)
+            return await family.send_async(exchange, request, original, client)
 
         return _send_single_request
 
-    def _open(self, client: Any, request: Any, host: str) -> Any:
-        """`(meter, rank, exchange)` of a call that this layer counts, else None."""
+    def _open(self, client: Any, request: Any, host: str, path: str) -> Exchange | None:
+        """The exchange of a call that this layer counts: by the most particular meter in force, of this
+        client, of this SDK or of everything."""
         if inside.get() is not None or in_emitter():
             return None
-        found = meter_of(client, request)
-        if found is None:
+        meter: Meter | None = getattr(client, CLIENT_METER, None)
+        rank = PER_CLIENT
+        if meter is None and state.vendors:
+            agent = request.headers.get("user-agent", "")
+            meter = meter_of_sdk(agent.encode("ascii", "replace"))
+            rank = PER_VENDOR
+        if meter is None:
+            meter = state.everything
+            rank = GLOBAL
+        if meter is None or (ByHand.made and has_own_meter(client, request)):
             return None
-        meter, rank = found
-        if by_hand_count() and has_own_meter(client, request):
-            return None
-        exchange = open_exchange(self.family, meter, request, host)
-        return None if exchange is None else (meter, rank, exchange)
+        return self.family.open(meter, rank, request, host, path)
 
 
 def as_function(original: Any) -> Callable[..., Any]:
@@ -143,33 +148,16 @@ def as_function(original: Any) -> Callable[..., Any]:
     return call
 
 
-def meter_of(client: Any, request: Any) -> tuple[Meter, int] | None:
-    """The most particular meter in force: of this client, of this SDK, of everything."""
-    own = client.__dict__.get(CLIENT_METER)
-    if own is not None:
-        return own, PER_CLIENT
-    if state.vendors:
-        agent = request.headers.get("user-agent", "")
-        meter = meter_of_sdk(agent.encode("ascii", "replace"))
-        if meter is not None:
-            return meter, PER_VENDOR
-    everything = state.everything
-    return None if everything is None else (everything, GLOBAL)
-
-
 def meter_of_sdk(agent: bytes) -> Meter | None:
     """The meter of `instrument_<vendor>()` for the SDK with this user agent, if there is one."""
     return next((meter for vendor, meter in state.vendors.items() if speaks_for(vendor, agent)), None)
 
 
 def speaks_for(vendor: str, agent: bytes) -> bool:
-    """Whether a user agent is that of the vendor's SDK."""
-    return any(
-        agent.startswith(prefix) or prefix in agent
-        for table in classifier.vendors
-        if table.id == vendor or (vendor == "openai" and table.id == "azure")
-        for prefix in table.user_agents
-    )
+    """Whether a user agent is that of the vendor's SDK, its clients for other hosts (`AzureOpenAI`,
+    `AnthropicBedrock`) among them."""
+    names = [prefix.strip(b"/-") for v in classifier.vendors if v.id == vendor for prefix in v.user_agents]
+    return any(name in agent for name in names)
 
 
 def has_own_meter(client: Any, request: Any) -> bool:

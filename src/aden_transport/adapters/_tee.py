@@ -6,13 +6,13 @@ however it comes: exhausted, closed, broken off, cancelled or collected.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from itertools import islice
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from queue import SimpleQueue
 from typing import Any
 
-from ..core.exchange import Exchange
-from ..core.observe import StreamObserver
+from ..core.exchange import ENDED, Exchange
+from ..core.observe import EDGE, StreamObserver
 from ..framing.content_encoding import Decoder
 
 __all__ = ["AsyncTee", "Hidden", "SyncTee"]
@@ -51,8 +51,8 @@ class Hidden:
             raise self._error(self._decoder.faults[0])
 
 
-class SyncTee:
-    """Mixed into a library's `SyncByteStream`."""
+class Tee:
+    """What the two colours share."""
 
     def __init__(
         self, inner: Any, exchange: Exchange, orphans: SimpleQueue[Any], hidden: Hidden | None = None
@@ -61,6 +61,19 @@ class SyncTee:
         self._exchange = exchange
         self._orphans = orphans
         self._hidden = hidden
+
+    def __getattr__(self, name: str) -> Any:
+        # httpx2 reads `stream.elapsed`; what the library put there stays reachable.
+        return getattr(self._inner, name)
+
+    def __del__(self) -> None:
+        # May run anywhere, under any lock: nothing but a put, which takes none.
+        if self._exchange.state != ENDED:
+            self._orphans.put(self._exchange)
+
+
+class SyncTee(Tee):
+    """Mixed into a library's `SyncByteStream`."""
 
     def __iter__(self) -> Iterator[bytes]:
         # A new one each time, which goes on where the connection is: kept, it would hold the connection
@@ -80,15 +93,6 @@ class SyncTee:
             self._inner.close()
         finally:
             self._exchange.close()
-
-    def __getattr__(self, name: str) -> Any:
-        # httpx2 reads `stream.elapsed`; what the library put there stays reachable.
-        return getattr(self._inner, name)
-
-    def __del__(self) -> None:
-        # May run anywhere, under any lock: nothing but a put, which takes none.
-        if self._exchange.state != "ended":
-            self._orphans.put(self._exchange)
 
 
 # Functions, not methods: a generator that referred to its tee would keep it alive until a collection.
@@ -111,42 +115,20 @@ def observed(inner: Any, exchange: Exchange) -> Iterator[bytes]:
 
 
 def collected(inner: Any, exchange: Exchange, observer: StreamObserver) -> Iterator[bytes]:
-    """`observed`, of a stream that need not be decoded, in half the time: what `StreamObserver` says is to
-    be done for each piece is done here, and counting the pieces is left to `islice`."""
-    append, place, byte = observer.append, observer.place, observer.byte
-
-    def look() -> int:
-        try:
-            return observer.look()
-        except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
-            exchange.observe_failed(exc)
-            return 0
-
-    pieces = iter(inner)
-    left = 1
+    """`observed`, of a stream that need not be decoded, in half the time: what `StreamObserver` says is
+    to be done for each piece is done here."""
+    chunks, place, byte = observer.chunks, observer.place, observer.byte
+    room = observer.begin()
     try:
-        while left:
-            seen = None
-            for seen in islice(pieces, left):
-                append(seen)
-                try:
-                    if seen[place] != byte and not look():
-                        break
-                except IndexError:
-                    if not look():
-                        break
-                yield seen
-            else:
-                if seen is None:
-                    break
-                if left := look():
-                    continue
-                seen = None
-            # Observing has failed: the rest passes unseen.
-            left = 0
-            if seen is not None:
-                yield seen
-            yield from pieces
+        for seen in inner:
+            chunks.append(seen)
+            room -= len(seen)
+            try:
+                if room < 0 or seen[place] != byte:
+                    room = look(exchange, observer, room)
+            except IndexError:
+                room = look(exchange, observer, room)
+            yield seen
     except GeneratorExit:
         raise
     except BaseException as exc:
@@ -155,13 +137,30 @@ def collected(inner: Any, exchange: Exchange, observer: StreamObserver) -> Itera
     exchange.receive_eof()
 
 
+def feed(exchange: Exchange, data: bytes) -> None:
+    """Have a piece observed."""
+    try:
+        exchange.feed(data)
+    except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
+        exchange.observe_failed(exc)
+
+
+def look(exchange: Exchange, observer: StreamObserver, room: int) -> int:
+    """`observer.look(room)`. Once that has failed, or nobody is interested any more, nothing is kept."""
+    if exchange.stream_observer is not observer:
+        observer.chunks.clear()
+        return EDGE
+    try:
+        return observer.look(room)
+    except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
+        exchange.observe_failed(exc)
+        return 0
+
+
 def filtered(inner: Any, exchange: Exchange, hidden: Hidden) -> Iterator[bytes]:
     try:
         for data in inner:
-            try:
-                exchange.feed(data)
-            except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
-                exchange.observe_failed(exc)
+            feed(exchange, data)
             if shown := hidden.receive_data(data):
                 yield shown
         if shown := hidden.receive_eof():
@@ -174,37 +173,29 @@ def filtered(inner: Any, exchange: Exchange, hidden: Hidden) -> Iterator[bytes]:
     exchange.receive_eof()
 
 
-class AsyncTee:
+class AsyncTee(Tee):
     """Mixed into a library's `AsyncByteStream`."""
-
-    def __init__(
-        self, inner: Any, exchange: Exchange, orphans: SimpleQueue[Any], hidden: Hidden | None = None
-    ) -> None:
-        self._inner = inner
-        self._exchange = exchange
-        self._orphans = orphans
-        self._hidden = hidden
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         # openai 3 iterates a stream a second time to drain it.
-        if self._exchange.at_eof:
+        exchange, observer = self._exchange, self._exchange.stream_observer
+        if exchange.at_eof:
             return Nothing()
+        inner = self._inner.__aiter__()
         if self._hidden is not None:
-            return AsyncFiltered(self._inner, self._exchange, self._hidden)
-        return AsyncObserved(self._inner, self._exchange)
+            pieces = filtered_async(inner, exchange, self._hidden)
+        elif observer is not None and observer.plain:
+            pieces = collected_async(inner, exchange, observer)
+        else:
+            pieces = observed_async(inner, exchange)
+        made: Any = Pieces(pieces, inner)  # its `__anext__` stands in a slot, which protocols do not know of
+        return made  # type: ignore[no-any-return]
 
     async def aclose(self) -> None:
         try:
             await self._inner.aclose()
         finally:
             self._exchange.close()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-    def __del__(self) -> None:
-        if self._exchange.state != "ended":
-            self._orphans.put(self._exchange)
 
 
 class Nothing:
@@ -217,70 +208,34 @@ class Nothing:
         raise StopAsyncIteration
 
 
-class AsyncObserved:
-    """An async generator in all but name.
+class Pieces:
+    """An async generator that no event loop finalises.
 
-    A true one would be finalised by the event loop a second time (trio warns of each), and httpx2 closes
-    what looks like one as soon as its reader stops.
+    Of one that loops know of, trio would warn each time that it is left half-way. Nothing has to be closed
+    but `inner`, which httpx2 has us do as soon as its reader stops.
     """
 
-    __slots__ = ("_append", "_byte", "_exchange", "_hidden", "_inner", "_left", "_next", "_place")
+    __slots__ = ("__anext__", "_inner", "_pieces")
 
-    def __init__(self, inner: Any, exchange: Exchange, hidden: Hidden | None = None) -> None:
-        self._inner = inner.__aiter__()
-        self._next = self._inner.__anext__
-        self._exchange = exchange
-        self._hidden = hidden
-        self._append: Callable[[bytes], None] | None = None
-        """Where pieces go while nothing else is to be done for them; see `StreamObserver`."""
-        self._place = self._byte = self._left = 0
+    def __init__(self, pieces: AsyncGenerator[bytes, None], inner: Any) -> None:
+        self._pieces = pieces
+        self._inner = inner
+        # The generator's own method, so that no Python function lies between it and its reader; a type's
+        # special methods may be found in a slot.
+        self.__anext__: Callable[[], Awaitable[bytes]] = self._begin
 
-    def __aiter__(self) -> AsyncObserved:
+    def __aiter__(self) -> Pieces:
         return self
 
-    async def __anext__(self) -> bytes:
+    def _begin(self) -> Awaitable[bytes]:
+        """The first piece. Loops hear of a generator when it is first asked for one."""
+        hooks = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(None, None)
         try:
-            data: bytes = await self._next()
-        except StopAsyncIteration:
-            self._exchange.receive_eof()
-            raise
-        except BaseException as exc:
-            self._exchange.fail(exc)
-            raise
-        append = self._append
-        if append is None:
-            self._feed(data)
-            return data
-        try:
-            append(data)
-            self._left -= 1
-            if not self._left or data[self._place] != self._byte:
-                self._look()
-        except IndexError:
-            self._look()
-        return data
-
-    def _feed(self, data: bytes) -> None:
-        exchange = self._exchange
-        try:
-            exchange.feed(data)
-        except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
-            exchange.observe_failed(exc)
-        observer = exchange.stream_observer
-        if observer is not None and observer.plain and self._hidden is None:
-            self._append, self._left = observer.append, 1
-            self._place, self._byte = observer.place, observer.byte
-
-    def _look(self) -> None:
-        exchange = self._exchange
-        observer = exchange.stream_observer
-        try:
-            if observer is not None:
-                self._left = observer.look()
-                return
-        except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
-            exchange.observe_failed(exc)
-        self._append = None
+            self.__anext__ = self._pieces.__anext__
+            return self.__anext__()
+        finally:
+            sys.set_asyncgen_hooks(*hooks)
 
     async def asend(self, value: Any) -> bytes:
         return await self.__anext__()
@@ -295,32 +250,63 @@ class AsyncObserved:
             await close()
 
 
-class AsyncFiltered(AsyncObserved):
-    """The same, without the usage event."""
-
-    __slots__ = ("_ended",)
-
-    def __init__(self, inner: Any, exchange: Exchange, hidden: Hidden) -> None:
-        super().__init__(inner, exchange, hidden)
-        self._ended = False
-
-    async def __anext__(self) -> bytes:
-        exchange, hidden = self._exchange, self._hidden
-        assert hidden is not None
+async def observed_async(inner: Any, exchange: Exchange) -> AsyncGenerator[bytes, None]:
+    take = inner.__anext__
+    while True:
         try:
-            while not self._ended:
-                try:
-                    data: bytes = await self._next()
-                except StopAsyncIteration:
-                    self._ended = True
-                    shown = hidden.receive_eof()
-                    exchange.receive_eof()
-                else:
-                    self._feed(data)
-                    shown = hidden.receive_data(data)
-                if shown:
-                    return shown
+            data = await take()
+        except StopAsyncIteration:
+            break
         except BaseException as exc:
             exchange.fail(exc)
             raise
-        raise StopAsyncIteration
+        feed(exchange, data)
+        yield data
+    exchange.receive_eof()
+
+
+async def collected_async(
+    inner: Any, exchange: Exchange, observer: StreamObserver
+) -> AsyncGenerator[bytes, None]:
+    """`observed_async`, of a stream that need not be decoded; see `collected`."""
+    chunks, place, byte = observer.chunks, observer.place, observer.byte
+    take = inner.__anext__
+    room = observer.begin()
+    while True:
+        try:
+            seen = await take()
+        except StopAsyncIteration:
+            break
+        except BaseException as exc:
+            exchange.fail(exc)
+            raise
+        chunks.append(seen)
+        room -= len(seen)
+        try:
+            if room < 0 or seen[place] != byte:
+                room = look(exchange, observer, room)
+        except IndexError:
+            room = look(exchange, observer, room)
+        yield seen
+    exchange.receive_eof()
+
+
+async def filtered_async(inner: Any, exchange: Exchange, hidden: Hidden) -> AsyncGenerator[bytes, None]:
+    take = inner.__anext__
+    ended = False
+    while not ended:
+        try:
+            try:
+                data = await take()
+            except StopAsyncIteration:
+                ended = True
+                shown = hidden.receive_eof()
+                exchange.receive_eof()
+            else:
+                feed(exchange, data)
+                shown = hidden.receive_data(data)
+        except BaseException as exc:
+            exchange.fail(exc)
+            raise
+        if shown:
+            yield shown

@@ -16,12 +16,11 @@ from .._guard import internal_fault
 from .._json import dumps
 from ..core.exchange import Exchange
 from ..core.header_figures import AnswerHeaders
-from ..core.steps import SEND, Refuse
+from ..core.steps import Refuse
 from ..core.wire import Rewrite, WireRequest
 from ..emitters.delivery import in_emitter
-from ..meter import Meter, classifier, orphans, state
-from ._drive import drive_async
-from ._family import begin, inside
+from ..meter import classifier, orphans, state
+from ._drive import Driver, inside
 from ._seam import as_function, meter_of_sdk
 
 __all__ = ["put", "remove"]
@@ -141,13 +140,29 @@ def _bound(original: Any) -> Any:
         opened = _open(session, method, str_or_url, kwargs) if _active else None
         if opened is None:
             return await original(session, method, str_or_url, **kwargs)
-        return await _send(original, session, method, str_or_url, kwargs, *opened)
+        exchange, url = opened
+
+        def send(sent: _Request) -> Any:
+            return original(session, method, sent.str_or_url, **sent.kwargs)
+
+        return await DRIVER.send_async(exchange, _Request(str_or_url, url, kwargs), send)
 
     return _request
 
 
+class _Request:
+    """What may change of a request."""
+
+    __slots__ = ("kwargs", "str_or_url", "url")
+
+    def __init__(self, str_or_url: Any, url: Any, kwargs: Mapping[str, Any]) -> None:
+        self.str_or_url = str_or_url
+        self.url = url
+        self.kwargs = kwargs
+
+
 def _open(session: Any, method: str, str_or_url: Any, kwargs: Mapping[str, Any]) -> Any:
-    """`(meter, exchange, url)` of a call to a model, else None."""
+    """`(exchange, url)` of a call to a model, else None."""
     if inside.get() is not None or in_emitter():
         return None
     try:
@@ -166,7 +181,7 @@ def _open(session: Any, method: str, str_or_url: Any, kwargs: Mapping[str, Any])
         call = classifier.classify(wire)
         if meter is None or call is None:
             return None
-        return meter, Exchange(meter.settings, call, wire), url
+        return Exchange(meter.settings, call, wire), url
     except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
         internal_fault("open", exc)
         return None
@@ -193,81 +208,49 @@ def _body_of(kwargs: Mapping[str, Any]) -> bytes | None:
     return None
 
 
-async def _send(
-    original: Any,
-    session: Any,
-    method: str,
-    str_or_url: Any,
-    kwargs: dict[str, Any],
-    meter: Meter,
-    exchange: Exchange,
-    url: Any,
-) -> Any:
-    try:
-        step = begin(exchange)
-        if step is not SEND:
-            step = await drive_async(exchange, step, meter.hook, meter.hook_timeout_s)
-            if isinstance(step, Refuse):
-                raise step.error
-            if step.rewrite is not None:
-                str_or_url, kwargs = _changed(exchange, str_or_url, url, kwargs, step.rewrite)
-        token = inside.set((exchange, 0))
+class _Sessions(Driver):
+    def rewritten(self, request: _Request, change: Rewrite) -> _Request:
+        made = dict(request.kwargs)
+        url = request.url
+        if change.target is not None:
+            path = change.target.partition(b"?")[0].decode()
+            url = url.with_path(path, encoded=True).with_query(url.query)
+        if change.body is not None:
+            made.pop("json", None)
+            made["data"] = change.body
+        drop = {name.decode() for name in change.drop_headers} | {"content-length"}
+        given = made.get("headers") or {}
+        pairs = given.items() if hasattr(given, "items") else given
+        made["headers"] = [(k, v) for k, v in pairs if str(k).lower() not in drop]
+        if change.body is not None and not any(str(k).lower() == "content-type" for k, _ in made["headers"]):
+            made["headers"].append(("content-type", "application/json"))
+        return _Request(url, url, made)
+
+    def refuse(self, step: Refuse, request: _Request) -> Any:
+        raise step.error
+
+    def observe(self, response: Any, request: Any, exchange: Exchange, tee: Any, client: Any) -> None:
+        """From here on the answer is the application's; what goes wrong is ours alone."""
         try:
-            response = await original(session, method, str_or_url, **kwargs)
-        finally:
-            inside.reset(token)
-    except BaseException as exc:
-        exchange.fail(exc)
-        raise
-    _observe(response, exchange)
-    return response
+            headers = AnswerHeaders([(name, name.lower(), value) for name, value in response.raw_headers])
+            headers.content_encoding = None  # aiohttp decodes before it delivers
+            exchange.receive_response(response.status, headers)
+            reader = response.content
+            if type(reader) is not aiohttp.StreamReader:
+                exchange.receive_eof()  # an empty body
+                return
+            kind = type(response)
+            response.__class__ = _metered_class(kind)
+            response._aden = exchange
+            reader.__class__ = MeteredReader
+            _reading[id(reader)] = exchange
+            if reader.is_eof() and not reader._buffer:
+                reader._finish()  # type: ignore[attr-defined]
+            if orphans.thread is None:
+                orphans.watch()
+        except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
+            internal_fault("observe", exc)
+            exchange.close()
 
 
-def _changed(
-    exchange: Exchange, str_or_url: Any, url: Any, kwargs: dict[str, Any], change: Rewrite
-) -> tuple[Any, dict[str, Any]]:
-    try:
-        return _rewritten(url, kwargs, change)
-    except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
-        exchange.rewrite_failed(exc)
-        return str_or_url, kwargs
-
-
-def _rewritten(url: Any, kwargs: Mapping[str, Any], change: Rewrite) -> tuple[Any, dict[str, Any]]:
-    made = dict(kwargs)
-    if change.target is not None:
-        path = change.target.partition(b"?")[0].decode()
-        url = url.with_path(path, encoded=True).with_query(url.query)
-    if change.body is not None:
-        made.pop("json", None)
-        made["data"] = change.body
-    drop = {name.decode() for name in change.drop_headers} | {"content-length"}
-    given = made.get("headers") or {}
-    pairs = given.items() if hasattr(given, "items") else given
-    made["headers"] = [(k, v) for k, v in pairs if str(k).lower() not in drop]
-    if change.body is not None and not any(str(k).lower() == "content-type" for k, _ in made["headers"]):
-        made["headers"].append(("content-type", "application/json"))
-    return url, made
-
-
-def _observe(response: Any, exchange: Exchange) -> None:
-    """From here on the answer is the application's; what goes wrong is ours alone."""
-    try:
-        headers = AnswerHeaders([(name, name.lower(), value) for name, value in response.raw_headers])
-        headers.content_encoding = None  # aiohttp decodes before it delivers
-        exchange.receive_response(response.status, headers)
-        reader = response.content
-        if type(reader) is not aiohttp.StreamReader:
-            exchange.receive_eof()  # an empty body
-            return
-        kind = type(response)
-        response.__class__ = _metered_class(kind)
-        response._aden = exchange
-        reader.__class__ = MeteredReader
-        _reading[id(reader)] = exchange
-        if reader.is_eof() and not reader._buffer:
-            reader._finish()  # type: ignore[attr-defined]
-        orphans.watch()
-    except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
-        internal_fault("observe", exc)
-        exchange.close()
+DRIVER = _Sessions()

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import sys
-import threading
 import weakref
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from threading import get_ident
 from typing import Any
 
 from ..attributes import current_attributes
 from ..events import Decision
 from .wire import WireRequest
 
-__all__ = ["RETRYABLE", "LogicalCall", "begin", "forget", "note_unfinished"]
+__all__ = ["RETRYABLE", "LogicalCall", "begin", "forget", "left", "note_unfinished", "unfinished_call"]
 
 RETRYABLE = frozenset({408, 409, 429})
 """And every 5xx: what SDKs send again by themselves."""
@@ -24,17 +24,12 @@ MAX_PAUSE_S = 120.0
 _unfinished: ContextVar[LogicalCall | None] = ContextVar("aden_unfinished_call", default=None)
 
 
+unfinished_call: Callable[[], LogicalCall | None] = _unfinished.get
+"""The call whose attempt has ended in this context so that another may follow, or None."""
+
 MAX_LEFT = 256
-
-
-class _OfThread(threading.local):
-    """Failed calls whose context may have been a copy that is gone, by what they sent."""
-
-    def __init__(self) -> None:
-        self.left: dict[tuple[str, bytes, int], LogicalCall] = {}
-
-
-_of_thread = _OfThread()
+left: dict[tuple[int, str, bytes, int], LogicalCall] = {}
+"""Failed calls whose context may have been a copy that is gone, by thread and what they sent."""
 
 
 class LogicalCall:
@@ -94,8 +89,8 @@ def begin(wire: WireRequest, bits: Callable[[int], int], clock: Callable[[], flo
     anew = count == 0
     if call is not None:
         _unfinished.set(None)
-    elif _of_thread.left:
-        call, anew = _left_by_another(wire), True
+    elif left:
+        call, anew = _left_by_another(wire, clock()), True
     if call is None or not call.waiting or not _repeats(call, wire, clock()):
         return LogicalCall(bits(192), count or 0)
     call.waiting = False
@@ -116,17 +111,24 @@ def _repeats(call: LogicalCall, wire: WireRequest, now: float) -> bool:
     )
 
 
-def _left_by_another(wire: WireRequest) -> LogicalCall | None:
+def _left_by_another(wire: WireRequest, now: float) -> LogicalCall | None:
     """The equal call that failed on this thread in a context that is not ours, given up since."""
-    key = (wire.host, wire.target, hash(wire.body))
-    call = _of_thread.left.get(key)
-    if call is None or call.attributes != current_attributes():
+    key = (get_ident(), wire.host, wire.target, hash(wire.body))
+    call = left.get(key)
+    if call is None:
+        _forget_old(now)
         return None
     task = call.task() if call.task is not None else None
-    if task is not None and not task.done():  # it waits to send the request again itself
-        return None
-    del _of_thread.left[key]
-    return call
+    if call.attributes != current_attributes() or (task is not None and not task.done()):
+        return None  # another's, or it waits to be sent again where it failed
+    return left.pop(key, None)
+
+
+def _forget_old(now: float) -> None:
+    for key, call in list(left.items()):
+        if now - call.ended_at <= MAX_PAUSE_S:
+            return
+        left.pop(key, None)
 
 
 def _current_task() -> Any:
@@ -157,17 +159,19 @@ def note_unfinished(call: LogicalCall, wire: WireRequest, now: float, *, redirec
 
 
 def _leave_to_thread(call: LogicalCall) -> None:
-    task, left = _current_task(), _of_thread.left
+    task = _current_task()
     if task is not None and not hasattr(task, "done"):  # trio does not say when a task has ended
         return
     call.task = None if task is None else weakref.ref(task)
     call.attributes = current_attributes()
     if len(left) >= MAX_LEFT:
         left.clear()
-    left[call.host, call.target, call.body_hash] = call
+    key = (get_ident(), call.host, call.target, call.body_hash)
+    left.pop(key, None)
+    left[key] = call
 
 
 def forget() -> None:
-    """Let what follows here be calls of their own, whatever has failed before."""
+    """Let what follows be calls of their own, whatever has failed before."""
     _unfinished.set(None)
-    _of_thread.left.clear()
+    left.clear()

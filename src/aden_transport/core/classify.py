@@ -88,12 +88,16 @@ class Classifier:
     def __init__(self, vendors: Iterable[Vendor] = VENDORS) -> None:
         self._vendors = list(vendors)
         self._hosts: dict[str, Vendor | None] = {}
-        self._targets: dict[tuple[str, str, bytes, bytes | None], Call | None] = {}
+        self._targets: dict[tuple[str, str, str], Call | None] = {}
+        """By host, method and path, where the host is a vendor's."""
+        self._guesses: dict[tuple[str, str, str, bytes | None], Call | None] = {}
+        """By the user agent as well, where it is not."""
         self._remember_hosts()
 
     def _remember_hosts(self) -> None:
         self._hosts = {host: vendor for vendor in self._vendors for host in vendor.hosts}
         self._targets.clear()
+        self._guesses.clear()
 
     @property
     def vendors(self) -> tuple[Vendor, ...]:
@@ -187,23 +191,33 @@ class Classifier:
 
     def classify(self, wire: WireRequest) -> Call | None:
         """The call that this request is, or None where it is none that is metered."""
-        host, method, target, agent = wire.host, wire.method, wire.target, wire.user_agent
-        key = (host, method, target, agent)
+        host, method, path = wire.host, wire.method, wire.path
+        key = (host, method, path)
         try:
             return self._targets[key]
         except KeyError:
             pass
         vendor = self._hosts[host] if host in self._hosts else self._vendor_of_new_host(host)
-        path = wire.path
-        if vendor is not None:
-            call = match(vendor, method, path, known_host=True)
-            if call is not None and vendor.host_pattern is not None:
-                call.region = region_of(host, vendor.host_pattern)
-        else:
-            call = self._on_unknown_host(method, path, agent or b"")
+        if vendor is None:
+            return self._guess(host, method, path, wire.user_agent)
+        call = match(vendor, method, path, known_host=True)
+        if call is not None and vendor.host_pattern is not None:
+            call.region = region_of(host, vendor.host_pattern)
         if len(self._targets) >= MAX_TARGETS:
             self._targets.clear()
         self._targets[key] = call
+        return call
+
+    def _guess(self, host: str, method: str, path: str, agent: bytes | None) -> Call | None:
+        key = (host, method, path, agent)
+        try:
+            return self._guesses[key]
+        except KeyError:
+            pass
+        call = self._on_unknown_host(method, path, agent or b"")
+        if len(self._guesses) >= MAX_TARGETS:
+            self._guesses.clear()
+        self._guesses[key] = call
         return call
 
     def _on_unknown_host(self, method: str, path: str, agent: bytes) -> Call | None:

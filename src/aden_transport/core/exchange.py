@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from .._guard import internal_fault
-from .._json import loads
+from .._json import loads, parse
 from ..attributes import current_attributes, current_source, from_headers, normalized
 from ..errors import RequestCancelledError
 from ..events import ALLOW, AlertEvent, BeforeRequestContext, Decision
@@ -22,6 +22,7 @@ from ..framing.content_encoding import decoder_for
 from ..framing.json_body import JsonBody
 from ..vendors import Reading
 from . import attempts, rewrite
+from .attempts import LogicalCall, left, unfinished_call
 from .classify import Call
 from .conclude import CLOSED, COMPLETE, EOF, FAILED, REFUSED, Ending, conclude, estimated_cost
 from .decide import decision_from_hook
@@ -33,7 +34,7 @@ from .steps import SEND, Ask, Refuse, Send, Step, Wait
 from .usage_event import UsageEventFilter
 from .wire import Rewrite, WireRequest
 
-__all__ = ["TRANSITIONS", "Exchange"]
+__all__ = ["ENDED", "TRANSITIONS", "Exchange"]
 
 NEW, ASKING, WAITING, SENT, RECEIVING, ENDED = "new", "asking", "waiting", "sent", "receiving", "ended"
 
@@ -50,40 +51,59 @@ TRANSITIONS: Mapping[str, frozenset[str]] = {
 EMPTY: Mapping[str, Any] = {}
 NO_REQUEST = WireRequest("", "", b"", ())
 NO_HEADERS = AnswerHeaders(())
+JSON = b"application/json"
+"""What nearly all answers come as that are no streams."""
 
 
 class Exchange:
     """One HTTP attempt of one call.
 
-    Defaults stand on the class, so that opening one sets only what differs.
+    Defaults that few calls read stand on the class; what every call reads is set on the instance, where
+    CPython reads it four times as fast. Above 30 attributes an instance would need a dictionary.
     """
 
-    state = NEW
     decision: Decision = ALLOW
     degraded_from: str | None = None
     throttled_s = 0.0
     sent_at = 0.0
     status: int | None = None
     headers: AnswerHeaders = NO_HEADERS
-    reading: Reading | None = None
-    usage_filter: UsageEventFilter | None = None
     first_byte_at: float | None = None
-    at_eof = False
-    """Whether the body has been read to its end."""
-    body_observer: BodyObserver | None = None
-    stream_observer: StreamObserver | None = None
-    hop: Callable[[], bool] | None = None
-    """Of a redirect: whether the client has gone on to the next hop."""
+    feed: Callable[[bytes], None] = staticmethod(ignore)
+    """Takes each piece of the response body as it passes. Synchronous and bounded."""
+    attempt = 0
+    _known_logical: LogicalCall | None = None
 
-    def __init__(self, settings: Settings, call: Call, wire: WireRequest) -> None:
+    def __init__(self, settings: Settings, call: Call, wire: WireRequest, rank: int = 0) -> None:
         self.settings = settings
         self.call = call
         self.wire = wire
+        self.rank = rank
+        """Of the meter, where several see the call; for adapters."""
+        self.state = NEW
         self.started_at = settings.wall()
         self.number = settings.bits(64)
-        self.logical = attempts.begin(wire, settings.bits, settings.clock)
-        self.attempt = self.logical.attempt
-        self.body = body = read_request(wire)
+        known = wire.known
+        retries_at = known.retries_at
+        # What `attempts.begin` would find out.
+        first = retries_at is None or wire.pairs[retries_at][2] == b"0"
+        if first and not left and unfinished_call() is None:
+            self._call_number = settings.bits(192)
+        else:
+            self._known_logical = attempts.begin(wire, settings.bits, settings.clock)
+            self.attempt = self._known_logical.attempt
+        raw = wire.body
+        body: Mapping[str, Any]
+        if raw is None or len(raw) > MAX_PARSED_REQUEST:
+            body = read_request(wire)
+        else:
+            try:
+                body = parse(raw)
+            except ValueError:
+                body = read_request(wire)
+            if body.__class__ is not dict:
+                body = EMPTY
+        self.body = body
         operation = call.operation
         model = call.model
         if model is None:
@@ -95,10 +115,27 @@ class Exchange:
         streams = operation.streams
         self.stream = operation.always_streams or (streams is not None and streams(body))
         self.source = current_source()
-        self.metadata = self._gather_metadata()
-        self.feed: Callable[[bytes], None] = ignore
-        """Takes each piece of the response body as it passes. Synchronous and bounded."""
+        self.metadata: Mapping[str, Any] | None = None
+        self._may_change = known.ours or "metadata" in body or wire.form is not None
+        if self._may_change or settings.gives_metadata or current_attributes():
+            self.metadata = self._gather_metadata()
+        self.usage_filter: UsageEventFilter | None = None
+        self.reading: Reading | None = None
+        self.body_observer: BodyObserver | None = None
+        self.stream_observer: StreamObserver | None = None
+        self.at_eof = False
+        """Whether the body has been read to its end."""
+        self.hop: Callable[[], bool] | None = None
+        """Of a redirect: whether the client has gone on to the next hop."""
         settings.open[id(self)] = self
+
+    @property
+    def logical(self) -> LogicalCall:
+        """What the attempts of this call share."""
+        found = self._known_logical
+        if found is None:
+            found = self._known_logical = LogicalCall(self._call_number, 0)
+        return found
 
     @property
     def span_id(self) -> str:
@@ -126,7 +163,7 @@ class Exchange:
                 found = normalized(carried)
         elif self.wire.form is not None:
             found = normalized(form_metadata(self.wire.form)) or None
-        if settings.metadata is not None or settings.context_id is not None:
+        if settings.gives_metadata:
             found = found or {}
             _add_given(found, settings)
         if self.wire.known.ours:
@@ -140,14 +177,18 @@ class Exchange:
 
     def start(self, *, judged: bool = True) -> Step:
         """The first step. `judged=False` for calls made inside a hook: metered, never asked about."""
-        known = self.logical.decision
-        if known is not None:
+        if self._known_logical is not None and (known := self._known_logical.decision) is not None:
             self.decision = known
             self._adopt_model(known)
             return self._send()
+        settings = self.settings
         # A poll uses nothing, and what it asks for has been decided about.
-        if not self.settings.has_hook or not judged or self.call.operation.deferred:
-            return self._send()
+        if not settings.has_hook or not judged or self.call.operation.deferred:
+            if self.stream or self._may_change or self.state != NEW:
+                return self._send()
+            self.state = SENT
+            self.sent_at = settings.clock()
+            return SEND
         self._move(ASKING)
         return Ask(dict(self.body), self._hook_context())
 
@@ -250,8 +291,7 @@ class Exchange:
     def _send(self) -> Step:
         self._move(SENT)
         change = None
-        wire = self.wire
-        if self.stream or wire.known.ours or self.degraded_from or wire.form or "metadata" in self.body:
+        if self.stream or self._may_change or self.degraded_from:
             change = self._rewrite()
         self.sent_at = self.settings.clock()
         return SEND if change is None else Send(change)
@@ -342,16 +382,22 @@ class Exchange:
 
         `hop`, of a redirect, says at the body's end whether the client has gone on to the next hop.
         """
-        self._move(RECEIVING)
+        if self.state != SENT:
+            self._move(RECEIVING)
+        self.state = RECEIVING
         self.status = status
         self.headers = headers
         self.hop = hop
         self.reading = reading = Reading()
+        encoding = headers.content_encoding
+        if headers.content_type == JSON and status < 400 and not self.stream and encoding is None:
+            self.body_observer = plain = BodyObserver(None)
+            self.feed = plain.receive_data
+            return
         if status >= 400 and (status >= 500 or status in attempts.RETRYABLE):
             attempts.note_unfinished(self.logical, self.wire, self.settings.clock())
         operation = self.call.operation
         content_type = headers.content_type
-        encoding = headers.content_encoding
         decoder = None if encoding is None else decoder_for(encoding.decode("latin-1"))
         if decoder is not None and not decoder.supported:
             reading.faults.append("encoding.unsupported")
@@ -404,7 +450,8 @@ class Exchange:
 
     def close(self) -> None:
         """The application closed the answer, perhaps before its end."""
-        self._end(CLOSED)
+        if self.state != ENDED:
+            self._end(CLOSED)
 
     def fail(self, exc: BaseException) -> None:
         """An exception ended the attempt: the transport's, a cancellation, or one thrown into the body."""

@@ -8,7 +8,7 @@ from operator import itemgetter
 from typing import Any
 
 from ..vendors import Vendor
-from .wire import LOWER_NAME, Pairs
+from .wire import LOWER_NAME, Pairs, are_plain
 
 __all__ = ["AnswerHeaders"]
 
@@ -104,16 +104,17 @@ MAX_VALUE = 256
 MAX_KEPT = 64
 MAX_KNOWN = 512
 
-_plans: dict[tuple[bytes, ...], Plan] = {}
+_plans: dict[bytes, Plan] = {}
 
 
 class Plan:
     """Where in an answer's headers what is needed stands. The names of a vendor's answers are the same
     each time, so that this is found out once."""
 
-    __slots__ = ("encoding_at", "pick", "type_at")
+    __slots__ = ("encoding_at", "pick", "size", "type_at")
 
     def __init__(self, names: tuple[bytes, ...]) -> None:
+        self.size = len(names)
         places = [place for place, name in enumerate(names) if is_kept(name)]
         # One place alone would be handed out bare, none not at all.
         self.pick: Callable[[Pairs], Pairs] = (
@@ -132,18 +133,26 @@ def _last(names: tuple[bytes, ...], name: bytes) -> int | None:
     return places[-1] if places else None
 
 
+def _new_plan(key: bytes, pairs: Pairs) -> Plan:
+    names = tuple(map(LOWER_NAME, pairs))
+    plan = Plan(names)
+    if are_plain(names):
+        if len(_plans) >= MAX_KNOWN:
+            _plans.clear()
+        _plans[key] = plan
+    return plan
+
+
 class AnswerHeaders:
     """The headers of an answer that observing and events need. No credential or cookie is among them."""
 
     __slots__ = ("_kept", "content_encoding", "content_type")
 
     def __init__(self, pairs: Pairs) -> None:
-        names = tuple(map(LOWER_NAME, pairs))
-        plan = _plans.get(names)
-        if plan is None:
-            if len(_plans) >= MAX_KNOWN:
-                _plans.clear()
-            plan = _plans[names] = Plan(names)
+        key = b"\n".join(map(LOWER_NAME, pairs))
+        plan = _plans.get(key)
+        if plan is None or plan.size != len(pairs):
+            plan = _new_plan(key, pairs)
         self._kept = plan.pick(pairs)
         at = plan.type_at
         self.content_type = b"" if at is None else pairs[at][2]

@@ -20,7 +20,7 @@ from ..framing.sse import ServerSentEvent, SSEParser, tail_events
 from ..vendors import Operation, Reading, StreamShape
 from .estimate import tokens_of
 
-__all__ = ["BodyObserver", "StreamObserver", "ignore"]
+__all__ = ["EDGE", "BodyObserver", "StreamObserver", "ignore"]
 
 EDGE = 16 * 1024
 """Bytes kept of each end of a stream."""
@@ -28,8 +28,11 @@ MAX_EDGE = 1024 * 1024
 """How far the kept end may grow to hold one large last event."""
 STEP = 8 * 1024
 """How much is parsed at a time, so that what is kept is not there several times over."""
-MANY = 64
-"""How many pieces may pass between two looks at how much is kept."""
+SMALL = 64
+"""Pieces of fewer bytes on average are joined, since each is an object of its own."""
+SAMPLE = 2048
+MANY_SAMPLES = 32
+"""How many are kept of the middle of a stream at most, of `SAMPLE` bytes."""
 FIRST_EVENTS = 1
 LAST_EVENTS = 4
 MAX_WHOLE = 1024 * 1024
@@ -53,10 +56,11 @@ class BodyObserver:
         """Takes over where the body is too large to keep."""
 
     def receive_data(self, data: bytes) -> None:
-        if self._decoder is None:
-            self._keep(data)
+        if self._decoder is None and len(data) <= self._room:
+            self._room -= len(data)
+            self._chunks.append(data)
             return
-        for piece in self._decoder.receive_data(data):
+        for piece in (data,) if self._decoder is None else self._decoder.receive_data(data):
             self._keep(piece)
 
     def _keep(self, data: bytes) -> None:
@@ -140,12 +144,12 @@ class StreamObserver:
 
     An adapter may do itself, for each piece, what `receive_data` does::
 
-        append(piece)
-        left -= 1
-        if not left or piece[place] != byte:  # or IndexError
-            left = look()
+        chunks.append(piece)
+        room -= len(piece)
+        if room < 0 or piece[place] != byte:  # or IndexError
+            room = look(room)
 
-    beginning with `left = 1`.
+    beginning with `room = begin()`.
 
     `on_terminal` is called once, when the piece that completes the protocol's last event is looked at:
     some clients neither read on nor close after it.
@@ -158,19 +162,24 @@ class StreamObserver:
         "_ended",
         "_ending",
         "_full",
+        "_half",
+        "_half_size",
         "_head",
         "_left",
+        "_limit",
         "_on_first",
         "_on_terminal",
-        "_pace",
         "_parser",
         "_quiet",
         "_reading",
+        "_room",
+        "_samples",
         "_shape",
         "_size",
         "_sized",
+        "_stride",
         "_texts",
-        "append",
+        "_until_sample",
         "byte",
         "chunks",
         "place",
@@ -200,16 +209,23 @@ class StreamObserver:
         self._before = b"\n"
         """The last bytes before `chunks`."""
         self.chunks: list[bytes] = []
-        self.append = self.chunks.append
         self.place, self.byte = shape.quiet
         self._at = slice(self.place, self.place + 1 or None)
         self._quiet = bytes((self.byte,))
         self._size = self._sized = 0
-        """Bytes of the first `_sized` of `chunks`; those are joined, the later ones are pieces."""
-        self._left = self._pace = 1
+        """Bytes of the first `_sized` of `chunks`; the later ones are not counted yet."""
+        self._limit = 2 * EDGE
+        """How large they may become before room is made."""
+        self._half = self._half_size = 0
+        """Of `chunks`: how many are to go once enough bytes have followed them, and how large they are."""
+        self._left = self._room = 0
+        """What is left of what `look` has returned last, and that."""
         self._ending = self._ended = False
         self.skipped = 0
         """Decoded bytes that were neither kept nor read."""
+        self._samples: list[bytes] = []
+        """Ends of what was let go of, spread evenly over the stream."""
+        self._stride = self._until_sample = 1
 
     @property
     def plain(self) -> bool:
@@ -217,25 +233,28 @@ class StreamObserver:
         return self._decoder is None
 
     def receive_data(self, data: bytes) -> None:
-        if self._decoder is None:
-            self._collect(data)
-            return
-        for piece in self._decoder.receive_data(data):
-            self._collect(piece)
+        room = self._left
+        for piece in (data,) if self._decoder is None else self._decoder.receive_data(data):
+            self.chunks.append(piece)
+            room -= len(piece)
+            if room < 0 or piece[self._at] != self._quiet:
+                room = self.look(room)
+        self._left = room
 
-    def _collect(self, data: bytes) -> None:
-        self.append(data)
-        self._left -= 1
-        if not self._left or data[self._at] != self._quiet:
-            self._left = self.look()
+    def begin(self) -> int:
+        """How many bytes an adapter's own loop may append before it looks; also of a loop that goes on where
+        another was left."""
+        self._size, self._sized = sum(map(len, self.chunks)), len(self.chunks)
+        self._room = 0 if self._on_first is not None else self._limit - self._size
+        return self._room
 
-    def look(self) -> int:
-        """See whether the last event has begun or ended, and make room. Returns after how many pieces to
-        look again at the latest."""
+    def look(self, room: int) -> int:
+        """See whether the last event has begun or ended, and make room. Returns after how many bytes to look
+        again at the latest; `room` is what is left of what it has returned before."""
         chunks = self.chunks
         if self._ended:
             chunks.clear()
-            return MANY
+            return EDGE
         if self._on_first is not None:
             on_first, self._on_first = self._on_first, None
             on_first()
@@ -246,25 +265,21 @@ class StreamObserver:
             if window.endswith(BLANK_LINES) and (self._ending or self._began_unseen(window)):
                 self._ended = True
                 self._on_terminal()
-                return MANY
-        return self._gather()
+                return EDGE
+        return self._gather(self._room - room)
 
-    def _gather(self) -> int:
-        """Join the pieces since the last look, count their bytes, and make room."""
+    def _gather(self, new: int) -> int:
+        """Make room after `new` bytes since the last look."""
         chunks, sized = self.chunks, self._sized
         count = len(chunks) - sized
-        if count > 1:
+        if count > 1 and new < SMALL * count:
             chunks[sized:] = (b"".join(chunks[sized:]),)
-        new = len(chunks[-1]) if count else 0
         self._size += new
-        if self._size > 2 * EDGE:
+        if self._size > self._limit:
             self._make_room()
-            self._size = sum(map(len, chunks))
         self._sized = len(chunks)
-        # As many as make 16 KiB if they are like the last ones, but no more than twice as many as before.
-        fitting = EDGE * count // max(1, new)
-        self._pace = max(1, min(MANY, fitting, 2 * self._pace))
-        return self._pace
+        self._room = self._limit - self._size
+        return self._room
 
     def _begins_last(self, window: bytes) -> bool:
         """Whether the newest event in `window` is the protocol's last one: its first line says so, or,
@@ -290,17 +305,45 @@ class StreamObserver:
         return before[-MARKER:]
 
     def _make_room(self) -> None:
+        chunks = self.chunks
+        if not self._full and self._head is not None:
+            if len(chunks) > 1 and chunks[-2].endswith(BLANK_LINES):
+                self._forget(self._half, self._half_size)
+            else:
+                self._forget_middle()
+            self._half, self._half_size = len(chunks), self._size
+            self._limit = self._size + EDGE
+            return
+        data = b"".join(chunks)
+        self._before = (self._before + data[-MARKER:])[-MARKER:]
+        chunks.clear()
+        self._size = 0
         if self._full:
-            data = b"".join(self.chunks)
-            self._before = (self._before + data[-MARKER:])[-MARKER:]
             self._parse(data)
-            self.chunks.clear()
-        elif self._head is None:
-            self._head = b"".join(self.chunks)[:MAX_EDGE]
-            self._before = self.chunks[-1][-MARKER:]
-            self.chunks.clear()
         else:
-            self._forget_middle()
+            self._head = data[:MAX_EDGE]
+            self._limit = EDGE
+
+    def _forget(self, count: int, size: int) -> None:
+        """Let go of the first `count` chunks, which have `size` bytes."""
+        chunks = self.chunks
+        if count:
+            last = chunks[count - 1]
+            gone = last if len(last) >= MARKER else self._before + b"".join(chunks[:count][-MARKER:])
+            self._before = gone[-MARKER:]
+            self._until_sample -= 1
+            if not self._until_sample:
+                self._take_sample(b"".join(chunks[:count])[-SAMPLE:])
+            del chunks[:count]
+            self.skipped += size
+            self._size -= size
+
+    def _take_sample(self, sample: bytes) -> None:
+        self._samples.append(sample)
+        if len(self._samples) >= MANY_SAMPLES:
+            del self._samples[::2]
+            self._stride *= 2
+        self._until_sample = self._stride
 
     def _forget_middle(self) -> None:
         """Keep the last 16 KiB, and an event that has not ended yet as far as 1 MiB goes."""
@@ -308,7 +351,7 @@ class StreamObserver:
         unfinished = len(chunks) - 1
         while unfinished > 0 and not chunks[unfinished - 1].endswith(BLANK_LINES):
             unfinished -= 1
-        total = sum(map(len, chunks))
+        total = before = self._size
         drop = 0
         while drop < len(chunks) - 1:
             rest = total - len(chunks[drop])
@@ -316,13 +359,10 @@ class StreamObserver:
                 break
             total = rest
             drop += 1
-        if drop:
-            gone = chunks[:drop]
-            self.skipped += sum(map(len, gone))
-            self._before = b"".join(gone[-MARKER:])[-MARKER:]
-            del chunks[:drop]
+        self._forget(drop, before - total)
         if len(chunks[0]) > MAX_EDGE:
             self.skipped += len(chunks[0]) - MAX_EDGE
+            self._size -= len(chunks[0]) - MAX_EDGE
             chunks[0] = chunks[0][-MAX_EDGE:]
 
     def _parse(self, data: bytes) -> None:
@@ -421,8 +461,10 @@ class StreamObserver:
         self._read_part(head, seen)
         self._read_events(tail_events(tail), seen)
         kept = len(head) + len(tail)
-        inferred = round(seen.text_bytes * self.skipped / max(1, kept))
-        return "".join(texts), seen.text_bytes + inferred
+        size = seen.text_bytes + round(seen.text_bytes * self.skipped / max(1, kept))
+        for sample in self._samples:  # for what the text is like, not for how much there is
+            self._read_events(tail_events(sample), seen)
+        return "".join(texts), size
 
 
 def _last_start(window: bytes) -> int:

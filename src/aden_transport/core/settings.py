@@ -27,7 +27,10 @@ class Settings:
         "emit",
         "fail_open",
         "forward_metadata",
+        "gives_metadata",
         "has_hook",
+        "hook",
+        "hook_timeout_s",
         "metadata",
         "open",
         "owner",
@@ -47,6 +50,8 @@ class Settings:
         bits: Callable[[int], int],
         alert: Callable[[AlertEvent], None] | None = None,
         has_hook: bool = False,
+        hook: Callable[..., Any] | None = None,
+        hook_timeout_s: float = 0.0,
         metadata: Callable[[], Mapping[str, Any] | None] | Mapping[str, Any] | None = None,
         context_id: Callable[[], str | None] | None = None,
         stream_usage: bool = True,
@@ -65,9 +70,13 @@ class Settings:
         self.wall = wall
         """Seconds since the epoch."""
         self.bits = bits
-        self.has_hook = has_hook
+        self.has_hook = has_hook or hook is not None
+        self.hook = hook
+        self.hook_timeout_s = hook_timeout_s
         self.metadata = metadata
         self.context_id = context_id
+        self.gives_metadata = metadata is not None or context_id is not None
+        """Whether either of the two is there."""
         self.stream_usage = stream_usage
         self.forward_metadata = forward_metadata
         self.fail_open = fail_open

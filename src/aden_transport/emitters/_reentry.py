@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import Context, ContextVar, copy_context
 
 __all__ = ["emitting", "emitting_context", "in_emitter"]
@@ -10,13 +11,12 @@ emitting: ContextVar[bool] = ContextVar("aden_emitting", default=False)
 """True in code that an emitter runs; tasks and `contextvars`-aware threads started there inherit it."""
 
 
-def in_emitter() -> bool:
-    """Whether this code was called by an emitter, a batch handler or `on_emit_error`.
+in_emitter: Callable[[], bool] = emitting.get
+"""Whether this code was called by an emitter, a batch handler or `on_emit_error`.
 
-    Calls made here are the application's bookkeeping: metering them would emit events about emitting
-    events, without end.
-    """
-    return emitting.get()
+Calls made here are the application's bookkeeping: metering them would emit events about emitting
+events, without end.
+"""
 
 
 def emitting_context() -> Context:
