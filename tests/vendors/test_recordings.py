@@ -221,6 +221,16 @@ def without_times(event: MetricEvent) -> dict[str, Any]:
     return found
 
 
+def nearly_equal(told: dict[str, Any], as_whole: dict[str, Any]) -> bool:
+    """Whether two estimates are within 5 %; takes them out. Of a long stream, what is kept to infer the
+    rest from depends on where it was cut."""
+    costs = [event.pop("cost_usd", None) for event in (told, as_whole)]
+    for event in (told, as_whole):
+        event.pop("cost_nano_usd", None)
+    tokens = [event.pop("usage")["output_tokens"] for event in (told, as_whole)]
+    return abs(tokens[0] - tokens[1]) <= 0.05 * tokens[1] and (costs[0] is None) == (costs[1] is None)
+
+
 @pytest.mark.parametrize(
     "recording_id", [recording_id for recording_id in CALLS if recording_id not in REPEATED]
 )
@@ -253,7 +263,10 @@ def test_a_recorded_answer_is_read_alike_however_it_is_cut_and_encoded(recording
         event = metered(recording, pieces, encoding)
         assert (event is None) == (whole is None), name
         if event is not None and whole is not None:
-            assert without_times(event) == without_times(whole), name
+            told, as_whole = without_times(event), without_times(whole)
+            if event.usage_source == "estimated":
+                assert nearly_equal(told, as_whole), name
+            assert told == as_whole, name
 
 
 @pytest.mark.parametrize("recording_id", REPEATED)
@@ -293,4 +306,4 @@ def test_every_disagreement_that_is_listed_is_one_and_all_recordings_are_counted
         "agreed": agreed,
         "listed": len(CALLS) - agreed,
     }
-    assert counts == snapshot({"recordings": 410, "calls": 330, "agreed": 288, "listed": 42})
+    assert counts == snapshot({"recordings": 687, "calls": 616, "agreed": 498, "listed": 118})

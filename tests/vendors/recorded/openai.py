@@ -25,10 +25,6 @@ LISTED = {
         "request_id": "`apim-request-id` is what Azure's support asks for, the recording took `x-request-id`",
         "request_model": "the deployment in the path decides, whatever the body says",
     },
-    "anthropic.messages.200.plain.3c17c79b": {
-        "input_tokens": "a compaction is billed and stands in `iterations` only",
-        "output_tokens": "a compaction is billed and stands in `iterations` only",
-    },
     "openai.audio-speech.*": {
         "reported": "speech is billed by the characters of the request",
     },
