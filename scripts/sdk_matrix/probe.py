@@ -21,6 +21,7 @@ from aden_transport import (
     MeterOptions,
     RequestCancelledError,
     create_memory_emitter,
+    flush,
     instrument,
     uninstrument,
 )
@@ -32,7 +33,6 @@ Seen = dict[str, str]
 def main(distribution: str) -> None:
     memory = create_memory_emitter()
     result = instrument(MeterOptions(emit_metric=memory))
-    status = result.details.get(distribution)
     seen: Seen = {}
     with FakeProvider() as fake:
         ways = SDKS[distribution](fake)
@@ -46,12 +46,14 @@ def main(distribution: str) -> None:
     uninstrument()
     with FakeProvider() as fake:
         seen["blocked"] = blocked(SDKS[distribution](fake), fake)
+    status = result.details.get(ways.provider)
     library = status.http_library if status is not None else None
     print(json.dumps({"version": version(distribution), "library": library, "seen": seen}))
 
 
 def one(ways: Ways, memory: Any, *, stream: bool, source: str = "reported") -> str:
     """What is wrong with the one event that a call must make, or "ok"."""
+    flush(5.0)
     if len(memory.events) != 1:
         return f"{len(memory.events)} events"
     event = memory.events[0]

@@ -111,27 +111,29 @@ def anthropic(fake: FakeProvider) -> Ways:
 
 def gemini(fake: FakeProvider) -> Ways:
     sdk = import_module("google.genai")
+    held: list[Any] = []
 
     def client() -> Any:
-        return sdk.Client(api_key="any", http_options=sdk.types.HttpOptions(base_url=fake.url))
+        # One for each event loop, held because a client that nobody holds closes itself.
+        held.append(sdk.Client(api_key="any", http_options=sdk.types.HttpOptions(base_url=fake.url)))
+        return held[-1]
 
     asked: Any = {"model": "gemini-2.5-flash", "contents": PROMPT}
 
+    def ask() -> object:
+        return client().models.generate_content(**asked)
+
     def stream() -> Generator[object, None, None]:
-        held = client()
-        yield from held.models.generate_content_stream(**asked)
+        yield from client().models.generate_content_stream(**asked)
 
     async def ask_async() -> object:
         return await client().aio.models.generate_content(**asked)
 
     async def stream_async() -> AsyncGenerator[object, None]:
-        held = client()
-        async for chunk in await held.aio.models.generate_content_stream(**asked):
+        async for chunk in await client().aio.models.generate_content_stream(**asked):
             yield chunk
 
-    return Ways(
-        "gemini", False, lambda: client().models.generate_content(**asked), stream, ask_async, stream_async
-    )
+    return Ways("gemini", False, ask, stream, ask_async, stream_async)
 
 
 def mistral(fake: FakeProvider) -> Ways:
