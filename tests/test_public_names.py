@@ -19,6 +19,8 @@ OPTIONAL = {"aden_transport.adapters.aiohttp": "aiohttp"}
 def submodules() -> list[str]:
     names = []
     for path in sorted(PACKAGE.rglob("*.py")):
+        if path.parent.name == "hook":  # run by other Pythons as they start, imported by none of ours
+            continue
         parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
         names.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
     return [name for name in names if not name.endswith("__main__")]

@@ -186,7 +186,8 @@ def huggingface(fake: FakeProvider) -> Ways:
     asked: Any = {"model": "meta-llama/Llama-3.3-70B-Instruct", "messages": MESSAGES}
 
     def stream() -> Generator[object, None, None]:
-        yield from sdk.InferenceClient(**given).chat_completion(**asked, stream=True)
+        client = sdk.InferenceClient(**given)  # one that nobody holds closes its streams
+        yield from client.chat_completion(**asked, stream=True)
 
     async def ask_async() -> object:
         async with sdk.AsyncInferenceClient(**given) as client:

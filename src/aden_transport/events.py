@@ -154,6 +154,8 @@ class Decision:
     """Of an alert."""
     hindered: str | None = None
     """Why a degrade was not carried out and became an alert (`"signed"`, `"stream body"`, …)."""
+    budget_id: str | None = None
+    """The budget that demanded it."""
 
     def to_dict(self) -> dict[str, Any]:
         out: dict[str, Any] = {"action": self.action, "source": self.source}
@@ -165,6 +167,8 @@ class Decision:
             out["delay_ms"] = self.delay_s * 1000
         if self.hindered:
             out["hindered"] = self.hindered
+        if self.budget_id:
+            out["budget_id"] = self.budget_id
         return out
 
 

@@ -268,7 +268,7 @@ def instrument(options: MeterOptions | None = None) -> InstrumentResult:
         old = state.everything
         if old is not None and old.options == options:
             return InstrumentResult()
-        state.everything = meter = Meter(options)
+        state.everything = meter = Meter(options, old)
         _apply_preferences(options)
         _update_seams()
     _put_seams()

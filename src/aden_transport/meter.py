@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._fork import on_fork_in_child, random_bits
 from ._guard import internal_fault
@@ -18,6 +19,9 @@ from .events import AlertEvent
 from .options import MeterOptions
 from .pricing import PriceBook
 
+if TYPE_CHECKING:
+    from .core.reserve import Budgets
+
 __all__ = ["Meter", "State", "classifier", "counted_ids", "meter_for", "meters", "orphans", "state"]
 
 classifier = Classifier()
@@ -29,7 +33,11 @@ counted_ids: dict[tuple[str, str], object] = {}
 class Meter:
     """What one set of options meters with."""
 
-    def __init__(self, options: MeterOptions) -> None:
+    def __init__(self, options: MeterOptions, former: Meter | None = None) -> None:
+        """`former` is the meter that this one replaces: what was spent in its memory counts on.
+
+        Raises: ConfigurationError where the policy or the ledger cannot be used.
+        """
         self.options = options
         self.delivery = Delivery(
             options.emit_metric or create_noop_emitter(),
@@ -38,11 +46,13 @@ class Meter:
             sample_rate=options.sample_rate,
         )
         self.alerts = None if options.on_alert is None else AlertDelivery(options)
+        prices = PriceBook(options.prices)
+        self.budgets = None if options.policy is None else budgets_of(options, prices, former)
         self.settings = Settings(
             owner=self,
             emit=self.delivery.deliver,
             alert=None if self.alerts is None else self.alerts.deliver,
-            prices=PriceBook(options.prices),
+            prices=prices,
             clock=time.perf_counter,
             wall=time.time,
             bits=random_bits,
@@ -55,12 +65,14 @@ class Meter:
             fail_open=options.fail_open,
             agent_name=options.agent_name,
             counted_ids=counted_ids,
+            budgets=self.budgets,
         )
         meters.add(self)
 
     def flush(self, timeout: float) -> bool:
         """Hand over all events so far, for at most `timeout` seconds; whether it was done."""
         orphans.settle(timeout)
+        settler.flush(timeout)
         done = self.delivery.flush(timeout)
         return (self.alerts is None or self.alerts.flush(timeout)) and done
 
@@ -140,6 +152,81 @@ class _Passed(threading.Event):
 orphans = Orphans()
 
 
+class Settler:
+    """Ends holds in stores that do I/O, on one thread, so that no call waits for it."""
+
+    def __init__(self) -> None:
+        self._queue: SimpleQueue[Callable[[], object]] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def put(self, work: Callable[[], object]) -> None:
+        self._queue.put(work)
+        if self._thread is None:
+            with self._lock:
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._run, name="aden-ledger", daemon=True)
+                    self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self._queue.get()()
+            except Exception as exc:  # noqa: BLE001 - a store that is gone is no reason to end
+                internal_fault("ledger", exc)
+
+    def flush(self, timeout: float) -> None:
+        """Wait for what was put so far, for at most `timeout` seconds."""
+        if self._thread is not None and self._thread is not threading.current_thread():
+            passed = threading.Event()
+            self._queue.put(passed.set)
+            passed.wait(timeout)
+
+    def after_fork_in_child(self) -> None:
+        """Queue and thread are the parent's."""
+        self.__init__()  # type: ignore[misc]
+
+
+settler = Settler()
+
+
+def budgets_of(options: MeterOptions, prices: PriceBook, former: Meter | None) -> Budgets:
+    """The policy of `options`, and the ledger that keeps its sums.
+
+    Raises: ConfigurationError where one of them cannot be used.
+    """
+    from .core.reserve import Budgets
+    from .ledger.memory import MemoryLedger
+    from .ledger.opened import open_ledger
+    from .policy import Index, OnUnknown, floors, load, on_unknown
+    from .policy.window import NO_PERIOD
+
+    policy = load(options.policy)
+    unknown = on_unknown(options.on_unknown)
+    if not options.fail_open:
+        unknown = unknown.over(OnUnknown("block", "block", "block", "block"))
+    lasting = any(budget.terms.period is not NO_PERIOD for budget in policy.budgets)
+    kept = None if former is None or former.budgets is None else former.budgets.ledger
+    same = former is not None and former.options.ledger == options.ledger and isinstance(kept, MemoryLedger)
+    ledger = kept if kept is not None and same else open_ledger(options.ledger, lasting=lasting)
+    for floor in floors(policy.budgets, time.time()):
+        ledger.raise_to(floor.key, floor.spent, mark=floor.mark, expires_at=floor.expires_at)
+    inline = isinstance(ledger, MemoryLedger)
+    return Budgets(
+        Index(policy),
+        ledger,
+        prices=prices,
+        unknown=unknown,
+        wall=time.time,
+        inline=inline,
+        later=_at_once if inline else settler.put,
+    )
+
+
+def _at_once(work: Callable[[], object]) -> None:
+    work()
+
+
 class AlertDelivery:
     """Alerts go the way of events."""
 
@@ -205,6 +292,7 @@ meters = _Meters()
 
 
 def _after_fork_in_child() -> None:
+    settler.after_fork_in_child()
     orphans.after_fork_in_child()
     for meter in meters.each():
         meter.after_fork_in_child()

@@ -23,9 +23,6 @@ LATER = {
     "api_key": "the control server's client is not part of this release; use emit_metric=…",
     "server_url": "the control server's client is not part of this release; use emit_metric=…",
     "control": "the control server's client is not part of this release; use before_request=…",
-    "policy": "policies are not part of this release; decide in before_request=…",
-    "ledger": "budgets are not part of this release; decide in before_request=…",
-    "on_unknown": "budgets are not part of this release; decide in before_request=…",
     "shadow_mode": "budgets are not part of this release; decide in before_request=…",
     "enforce_fraction": "budgets are not part of this release; decide in before_request=…",
     "pacing": "pacing is not part of this release; use BeforeRequestResult.throttle(…) in before_request=…",
@@ -61,6 +58,11 @@ class MeterOptions:
     stream_usage:     ask for usage in streams where the vendor accepts it, and hide the extra event.
     forward_metadata: what happens to a body's `metadata`: "native" sends what the vendor takes,
                       "always" sends all, "never" sends none.
+    policy:           budgets and rules: a mapping, JSON text, or the path of a JSON or TOML file.
+    ledger:           where budgets keep their sums: "memory", "sqlite:///path" or "redis://…"; None
+                      takes a file in the user's state folder where a budget has a period, else memory.
+    on_unknown:       what is done where a figure cannot be known: "allow", "block" or dollars for
+                      "price", "size", "store" and "server".
     prefer_httpx:     SDKs to move from another HTTP library to httpx; only "gemini" (google-genai's
                       async client leaves aiohttp, with its pool, proxy and exceptions).
 
@@ -76,8 +78,11 @@ class MeterOptions:
         "forward_metadata",
         "get_context_id",
         "hook_timeout_s",
+        "ledger",
         "on_alert",
         "on_emit_error",
+        "on_unknown",
+        "policy",
         "prefer_httpx",
         "prices",
         "request_metadata",
@@ -102,6 +107,9 @@ class MeterOptions:
         async_emit: bool = True,
         stream_usage: bool = True,
         forward_metadata: ForwardMetadata = "native",
+        policy: Any = None,
+        ledger: str | None = None,
+        on_unknown: Mapping[str, Any] | None = None,
         prefer_httpx: tuple[str, ...] = (),
         **unknown: Any,
     ) -> None:
@@ -123,6 +131,9 @@ class MeterOptions:
         self.forward_metadata: ForwardMetadata = _one_of(
             "forward_metadata", forward_metadata, get_args(ForwardMetadata)
         )
+        self.policy = policy
+        self.ledger = _text("ledger", ledger)
+        self.on_unknown = on_unknown
         self.prefer_httpx = _sdk_names("prefer_httpx", prefer_httpx)
 
     def __eq__(self, other: object) -> bool:

@@ -25,8 +25,10 @@ def memory() -> Iterator[MemoryEmitter]:
     instrument(MeterOptions(emit_metric=emitter))
     yield emitter
     uninstrument()
-    with warnings.catch_warnings():  # frameworks leave clients of closed loops to the collector
+    with warnings.catch_warnings():  # frameworks leave loops, and clients of closed loops, to the collector
         warnings.simplefilter("ignore")
+        asyncio.get_event_loop_policy().get_event_loop().close()
+        asyncio.set_event_loop(None)
         gc.collect()
 
 

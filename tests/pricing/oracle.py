@@ -38,6 +38,7 @@ OURS = {
     ("openai", "audio_input"): "gpt-4o-audio-preview is listed with its text prices alone",
     ("openai", "audio_output"): "gpt-4o-audio-preview is listed with its text prices alone",
     ("openai", "cached"): "fine-tuned models are listed without a price of cached tokens",
+    ("mistral", "audio_input"): "voxtral bills audio by the second; genai-prices takes its tokens for text",
     ("cohere", "image_input"): "embed-v4.0 is listed without a price of images",
 }
 """Every rate that genai-prices lacks for a model that it lists, each with its reason."""

@@ -16,7 +16,7 @@ from typing import Any
 from .._fork import on_fork_in_child
 from .._guard import internal_fault
 from ..core.exchange import Exchange
-from ..core.steps import SEND, Ask, Refuse, Send, Step, Wait
+from ..core.steps import SEND, Ask, Consult, Refuse, Send, Step, Wait
 from ..core.wire import Rewrite
 
 __all__ = ["Driver", "in_hook", "inside"]
@@ -127,6 +127,8 @@ def drive(exchange: Exchange, step: Step) -> Send | Refuse:
             case Ask():
                 assert settings.hook is not None
                 step = _go_on(exchange, _ask(exchange, step, settings.hook, settings.hook_timeout_s))
+            case Consult():
+                step = _go_on(exchange, _consulted(exchange, step))
             case Wait():
                 slept = _sleep(step.seconds)
                 step = _go_on(exchange, partial(exchange.waited, slept))
@@ -142,6 +144,10 @@ async def drive_async(exchange: Exchange, step: Step) -> Send | Refuse:
                 assert settings.hook is not None
                 result = await _ask_async(exchange, step, settings.hook, settings.hook_timeout_s)
                 step = _go_on(exchange, result)
+            case Consult():
+                import anyio.to_thread
+
+                step = _go_on(exchange, await anyio.to_thread.run_sync(_consulted, exchange, step))
             case Wait():
                 slept = await _sleep_async(step.seconds)
                 step = _go_on(exchange, partial(exchange.waited, slept))
@@ -155,6 +161,15 @@ def _go_on(exchange: Exchange, answer: Callable[[], Step]) -> Step:
         return answer()
     except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
         return exchange.decide_failed(exc)
+
+
+def _consulted(exchange: Exchange, step: Consult) -> Callable[[], Step]:
+    """Ask a store on this thread; what it says is taken on the caller's."""
+    try:
+        verdict = step.run()
+    except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
+        return partial(exchange.decide_failed, exc)
+    return partial(exchange.consulted, verdict)
 
 
 def _ask(exchange: Exchange, step: Ask, hook: Hook, timeout: float) -> Callable[[], Step]:

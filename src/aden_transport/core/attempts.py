@@ -42,6 +42,7 @@ class LogicalCall:
         "decision",
         "ended_at",
         "host",
+        "money",
         "number",
         "redirected",
         "target",
@@ -64,6 +65,8 @@ class LogicalCall:
         self.number = number
         """192 random bits: the trace id and the call id."""
         self.attempt = attempt
+        self.money: object = None
+        """What is held, between a redirect and its next hop."""
         self.decision: Decision | None = None
         """Of the first attempt: hooks are asked, and waits are waited, once per logical call."""
 

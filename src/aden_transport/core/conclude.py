@@ -12,6 +12,7 @@ from ..vendors import Reading, Work
 from . import estimate
 from .error_types import error_type, transport_error_type, was_sent
 from .redact import redacted
+from .settle import settle
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -20,7 +21,17 @@ if TYPE_CHECKING:
     from ..vendors import Operation
     from .exchange import Exchange
 
-__all__ = ["CLOSED", "COMPLETE", "EOF", "FAILED", "REFUSED", "Ending", "conclude", "estimated_cost"]
+__all__ = [
+    "CLOSED",
+    "COMPLETE",
+    "EOF",
+    "FAILED",
+    "REFUSED",
+    "Ending",
+    "conclude",
+    "estimated_cost",
+    "unit_prices",
+]
 
 MAX_COUNTED_IDS = 10_000
 
@@ -51,6 +62,8 @@ def conclude(exchange: Exchange, ending: Ending, exc: BaseException | None, now:
         _take_exception(record, exchange, exc)
     elif ending == REFUSED:
         record.error = exchange.decision.reason
+    if exchange.settings.budgets is not None:
+        settle(record, exchange, exc)
     exchange.forget()
     return MetricEvent.unread(record)
 
@@ -59,7 +72,9 @@ class Concluded:
     """An attempt that has ended: what its event will say. No prompt, no answer, no credential."""
 
     billing: str | None = None
+    charged_nano_usd: int | None = None
     cost_nano_usd: int | None = None
+    hold_nano_usd: int | None = None
     details: Mapping[str, Any] | None = None
     error: str | None = None
     error_type: ErrorType | None = None
@@ -97,6 +112,8 @@ class Concluded:
             "error": self.error,
             "error_type": self.error_type,
             "cost_nano_usd": self.cost_nano_usd,
+            "charged_nano_usd": self.charged_nano_usd,
+            "hold_nano_usd": self.hold_nano_usd,
             "price_source": self.price_source,
             "operation_details": self.details,
         }
@@ -255,7 +272,7 @@ def _price(record: Concluded, exchange: Exchange, reading: Reading, usage: Norma
     units = reading.units
     rare = units is not None or has_rare_units(usage)
     by_details = rare or exchange.call.vendor.price_provider is None  # a router's prices are another's
-    unit = _unit_prices(exchange, reading, record.details if by_details else None)
+    unit = unit_prices(exchange, reading, record.details if by_details else None)
     # What a vendor states in the middle of a stream is what the call has cost so far.
     stated = reading.stated_cost if record.usage_source != "estimated" else None
     if stated is not None and (unit is None or unit.source != OVERRIDE):
@@ -280,9 +297,7 @@ def _billed_otherwise(name: str, unit: UnitPrices, usage: NormalizedUsage) -> bo
     return name.endswith("_tokens") and bool(usage.audio_seconds) and "audio_seconds" in unit.rates
 
 
-def _unit_prices(
-    exchange: Exchange, reading: Reading, details: Mapping[str, Any] | None
-) -> UnitPrices | None:
+def unit_prices(exchange: Exchange, reading: Reading, details: Mapping[str, Any] | None) -> UnitPrices | None:
     """The prices of the model that answered, else of the one that was asked for; of what was used without
     any model, the provider's."""
     vendor, find = exchange.call.vendor, exchange.settings.prices.find

@@ -1,13 +1,16 @@
-"""What is done about a call before it is sent: the hook's answer as a decision."""
+"""What is done about a call before it is sent: the hook's answer and the policy's verdict as decisions."""
 
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
 from typing import Any
 
-from ..events import ALLOW, BeforeRequestResult, Decision
+from ..errors import BudgetExceededError, RequestCancelledError
+from ..events import ALLOW, BeforeRequestContext, BeforeRequestResult, Decision
+from ..policy import Verdict
 
-__all__ = ["MAX_DELAY_S", "decision_from_hook"]
+__all__ = ["MAX_DELAY_S", "decided", "decision_from_hook", "refusal"]
 
 MAX_DELAY_S = 30.0
 """Longer waits are cut to this: a hook's or server's slip must not freeze calls."""
@@ -47,3 +50,37 @@ def decision_from_hook(result: Any) -> Decision:
             raise TypeError(
                 f"before_request asked for {unknown!r}; use one of BeforeRequestResult's methods."
             )
+
+
+def decided(verdict: Verdict) -> Decision:
+    """A policy's verdict as the decision that an event tells of."""
+    why = verdict.because[0] if verdict.because else None
+    return Decision(
+        verdict.action,
+        verdict.reason,
+        "policy",
+        to_model=verdict.to_model,
+        delay_s=verdict.delay_s,
+        hindered=verdict.hindered,
+        budget_id=None if why is None else why.budget_id,
+    )
+
+
+def refusal(
+    verdict: Verdict, reason: str, context: BeforeRequestContext, decision: Decision
+) -> RequestCancelledError:
+    """What the caller of a refused call gets."""
+    why = verdict.because[0] if verdict.because else None
+    if why is None or why.budget_id is None:
+        return RequestCancelledError(reason, context, decision=decision)
+    in_dollars = why.unit == "usd"
+    return BudgetExceededError(
+        reason,
+        context,
+        decision=decision,
+        budget_id=why.budget_id,
+        budget_name=why.name,
+        spent_usd=why.spent / 1e9 if in_dollars and why.spent is not None else None,
+        limit_usd=why.limit / 1e9 if in_dollars and why.limit is not None else None,
+        resets_at=None if why.resets_at is None else datetime.fromtimestamp(why.resets_at, UTC),
+    )

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from .._guard import internal_fault
@@ -20,17 +21,19 @@ from ..errors import RequestCancelledError
 from ..events import ALLOW, AlertEvent, BeforeRequestContext, Decision
 from ..framing.content_encoding import decoder_for
 from ..framing.json_body import JsonBody
+from ..policy import Verdict
 from ..vendors import Reading
 from . import attempts, rewrite
 from .attempts import LogicalCall, left, unfinished_call
 from .classify import Call
 from .conclude import CLOSED, COMPLETE, EOF, FAILED, REFUSED, Ending, conclude, estimated_cost
-from .decide import decision_from_hook
+from .decide import decided, decision_from_hook, refusal
 from .header_figures import AnswerHeaders
 from .observe import BodyObserver, StreamObserver, ignore
+from .reserve import Money
 from .rewrite import MAX_PARSED_REQUEST
 from .settings import Settings
-from .steps import SEND, Ask, Refuse, Send, Step, Wait
+from .steps import SEND, Ask, Consult, Refuse, Send, Step, Wait
 from .usage_event import UsageEventFilter
 from .wire import Rewrite, WireRequest
 
@@ -41,13 +44,15 @@ NEW, ASKING, WAITING, SENT, RECEIVING, ENDED = "new", "asking", "waiting", "sent
 TRANSITIONS: Mapping[str, frozenset[str]] = {
     NEW: frozenset({ASKING, WAITING, SENT, ENDED}),
     ASKING: frozenset({WAITING, SENT, ENDED}),
-    WAITING: frozenset({SENT, ENDED}),
+    WAITING: frozenset({ASKING, WAITING, SENT, ENDED}),
     SENT: frozenset({RECEIVING, ENDED}),
     RECEIVING: frozenset({ENDED}),
     ENDED: frozenset(),
 }
 """Every way out of every state. A call ends once, from wherever it is."""
 
+PATIENCE_S = 0.02
+"""Between two looks at whether holds of other calls have been settled."""
 EMPTY: Mapping[str, Any] = {}
 NO_REQUEST = WireRequest("", "", b"", ())
 NO_HEADERS = AnswerHeaders(())
@@ -72,6 +77,7 @@ class Exchange:
     feed: Callable[[bytes], None] = staticmethod(ignore)
     """Takes each piece of the response body as it passes. Synchronous and bounded."""
     attempt = 0
+    money: Money | None = None
     _known_logical: LogicalCall | None = None
 
     def __init__(self, settings: Settings, call: Call, wire: WireRequest, rank: int = 0) -> None:
@@ -177,20 +183,70 @@ class Exchange:
 
     def start(self, *, judged: bool = True) -> Step:
         """The first step. `judged=False` for calls made inside a hook: metered, never asked about."""
+        settings = self.settings
+        # A poll uses nothing, and what it asks for has been decided about.
+        judged = judged and not self.call.operation.deferred
+        if settings.budgets is not None and judged and self.money is None:
+            logical = self._known_logical
+            if logical is None or not isinstance(logical.money, Money):
+                return self._consult(Money(f"{self.span_id}{self.settings.bits(64):016x}", self.model))
+            self.money, logical.money = logical.money, None
+        return self._begin(judged)
+
+    def _begin(self, judged: bool = True) -> Step:
+        """Go on once the money is there, or none is needed."""
         if self._known_logical is not None and (known := self._known_logical.decision) is not None:
             self.decision = known
             self._adopt_model(known)
             return self._send()
         settings = self.settings
-        # A poll uses nothing, and what it asks for has been decided about.
-        if not settings.has_hook or not judged or self.call.operation.deferred:
-            if self.stream or self._may_change or self.state != NEW:
+        if not settings.has_hook or not judged:
+            if self.stream or self._may_change or self.state != NEW or self.degraded_from is not None:
                 return self._send()
             self.state = SENT
             self.sent_at = settings.clock()
             return SEND
         self._move(ASKING)
         return Ask(dict(self.body), self._hook_context())
+
+    def _consult(self, money: Money) -> Step:
+        budgets = self.settings.budgets
+        assert budgets is not None
+        self.money = money
+        if budgets.inline:
+            return self.consulted(budgets.ask(self, money))
+        return Consult(partial(budgets.ask, self, money))
+
+    def consulted(self, verdict: Verdict) -> Step:
+        """What the policy says, now that its budgets have been looked at."""
+        money = self.money
+        assert money is not None
+        if self.state == ENDED:  # cancelled while the store was asked
+            self._release()
+            raise AssertionError("the call has ended")
+        for alert in verdict.alerts:
+            self._alert(alert.message, alert.level, alert.budget_id)
+        if verdict.kind == "wait":
+            money.waits = True
+            money.waited_s += verdict.delay_s
+            self._move(WAITING)
+            return Wait(verdict.delay_s)
+        if verdict.kind == "refuse":
+            if money.tried_s < verdict.wait_s:
+                money.waits = True
+                money.tried_s += PATIENCE_S
+                self._move(WAITING)
+                return Wait(PATIENCE_S)
+            return self._refuse(decided(verdict), verdict)
+        if verdict.action != "allow":
+            self.decision = decided(verdict)
+            self._adopt_model(self.decision)
+        return self._send() if money.after_hook else self._begin()
+
+    def _release(self) -> None:
+        money, self.money = self.money, None
+        if money is not None and self.settings.budgets is not None:
+            self.settings.budgets.give_back(money)
 
     def decide_failed(self, exc: BaseException) -> Step:
         """Deciding raised, which it must not: `fail_open` says whether the request leaves, as it is."""
@@ -241,14 +297,27 @@ class Exchange:
         return self._decide(Decision("block", f"before_request failed: {type(exc).__name__}", "hook"))
 
     def _decide(self, decision: Decision) -> Step:
-        self.decision = self.logical.decision = decision
+        """The hook's decision, over that of the policy, which stands where the hook has nothing to say."""
+        self.logical.decision = decision
+        if decision.action != "allow":
+            self.decision = decision
         if decision.action == "block":
             return self._refuse(decision)
         if decision.action == "degrade":
             self._adopt_model(decision)
         elif decision.action == "alert":
             self._alert(decision.reason or "", decision.level)
+        money = self.money
+        if money is not None:
+            money.after_hook = True
+            if decision.delay_s > 0 or decision.action == "degrade":
+                # Nothing is held through a wait, and another model is held at its own price.
+                money.model, money.waits = self.sent_model, decision.delay_s > 0
+                if not money.waits:
+                    return self._consult(money)
         if decision.delay_s > 0:
+            if money is not None and self.settings.budgets is not None:
+                self.settings.budgets.give_back(money)
             self._move(WAITING)
             return Wait(decision.delay_s)
         return self._send()
@@ -256,15 +325,25 @@ class Exchange:
     def waited(self, seconds: float) -> Step:
         """The wait is over; `seconds` is how long it was."""
         self.throttled_s += seconds
+        money = self.money
+        if money is not None and money.waits:
+            money.waits = False
+            return self._consult(money)
         return self._send()
 
-    def _refuse(self, decision: Decision) -> Step:
+    def _refuse(self, decision: Decision, verdict: Verdict | None = None) -> Step:
+        self.decision = decision
         context = self._hook_context()
-        error = RequestCancelledError(decision.reason or "refused", context, decision=decision)
+        reason = decision.reason or "refused"
+        error = (
+            RequestCancelledError(reason, context, decision=decision)
+            if verdict is None
+            else refusal(verdict, reason, context, decision)
+        )
         self._end(REFUSED)
         return Refuse(error)
 
-    def _alert(self, message: str, level: Any) -> None:
+    def _alert(self, message: str, level: Any, budget_id: str | None = None) -> None:
         if self.settings.alert is None:
             return
         context_id = (self.metadata or EMPTY).get("context_id")
@@ -276,6 +355,7 @@ class Exchange:
             model=self.model,
             timestamp=self._hook_context().timestamp,
             context_id=None if context_id is None else str(context_id),
+            budget_id=budget_id,
         )
         self.settings.alert(event)
 
@@ -444,6 +524,7 @@ class Exchange:
         self.at_eof = True
         if self.hop is not None and self.hop():
             attempts.note_unfinished(self.logical, self.wire, self.settings.clock(), redirected=True)
+            self.logical.money, self.money = self.money, None
             self.withdraw()
             return
         self._end(EOF)
@@ -464,6 +545,7 @@ class Exchange:
         self.settings.open.pop(id(self), None)
         self.state = ENDED
         self.feed = ignore
+        self._release()
 
     def _end(self, ending: Ending, exc: BaseException | None = None) -> None:
         """The one way out. Taking the exchange from the open ones is atomic, so it ends once."""
@@ -475,6 +557,8 @@ class Exchange:
             event = conclude(self, ending, exc, self.settings.clock())
         except Exception as fault:  # noqa: BLE001 - a fault of ours is not the application's
             internal_fault("conclude", fault)
+            if self.money is not None and self.settings.budgets is not None:
+                self.settings.budgets.charge(self.money, {})
             return
         if event is not None:
             self.settings.emit(event)

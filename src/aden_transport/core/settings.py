@@ -10,6 +10,7 @@ from ..pricing import PriceBook
 
 if TYPE_CHECKING:
     from .exchange import Exchange
+    from .reserve import Budgets
 
 __all__ = ["Settings"]
 
@@ -21,6 +22,7 @@ class Settings:
         "agent_name",
         "alert",
         "bits",
+        "budgets",
         "clock",
         "context_id",
         "counted_ids",
@@ -59,6 +61,7 @@ class Settings:
         fail_open: bool = True,
         agent_name: str | None = None,
         counted_ids: dict[tuple[str, str], object] | None = None,
+        budgets: Budgets | None = None,
     ) -> None:
         self.owner = owner
         """Kept alive as long as a call of these settings is open."""
@@ -81,6 +84,8 @@ class Settings:
         self.forward_metadata = forward_metadata
         self.fail_open = fail_open
         self.agent_name = agent_name
+        self.budgets = budgets
+        """None where no policy holds anything."""
         self.open: dict[int, Exchange] = {}
         """Exchanges under way, by identity. Taking one out is what ends it, once."""
         self.counted_ids: dict[tuple[str, str], object] = {} if counted_ids is None else counted_ids

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from ..errors import RequestCancelledError
 from ..events import BeforeRequestContext
 from .wire import Rewrite
 
-__all__ = ["SEND", "Ask", "Refuse", "Send", "Step", "Wait"]
+__all__ = ["SEND", "Ask", "Consult", "Refuse", "Send", "Step", "Wait"]
 
 
 class Ask:
@@ -20,6 +20,15 @@ class Ask:
     def __init__(self, params: Mapping[str, Any], context: BeforeRequestContext) -> None:
         self.params = params
         self.context = context
+
+
+class Consult:
+    """Call `run()` where waiting for a store holds up nobody else, then `exchange.consulted(result)`."""
+
+    __slots__ = ("run",)
+
+    def __init__(self, run: Callable[[], Any]) -> None:
+        self.run = run
 
 
 class Wait:
@@ -52,4 +61,4 @@ class Refuse:
 SEND = Send(None)
 """Send the request as it is."""
 
-Step: TypeAlias = Ask | Wait | Send | Refuse
+Step: TypeAlias = Ask | Consult | Wait | Send | Refuse

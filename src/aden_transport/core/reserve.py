@@ -1,0 +1,228 @@
+"""The budgets of one meter: a hold before each call, and its end after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from .._guard import internal_fault
+from ..errors import LedgerUnavailable
+from ..ledger.base import NEVER, Ledger, Outcome, Unit
+from ..policy import Call as Asked
+from ..policy import Index, OnUnknown, Plan, Verdict, decide, plan_call
+from ..policy.verdict import ALLOWED, Alert
+from ..pricing import PriceBook, UnitPrices
+from ..vendors.ceilings import Ceilings
+from .bound import Bound, KnownTotals, upper_usage
+from .expectation import Expectation
+from .hold import hold_nano
+
+if TYPE_CHECKING:
+    from .exchange import Exchange
+
+__all__ = ["Budgets", "Money"]
+
+HOLD_S = 3600.0
+"""After so long a hold that nobody ended is settled at its amount; no answer takes longer."""
+DEFERRED_S = 30 * 3600.0
+"""The same of work that goes on after its answer: vendors give batches 24 hours."""
+EMPTY: Mapping[str, Any] = {}
+
+
+class Money:
+    """What is held for one attempt, and why."""
+
+    __slots__ = ("after_hook", "held", "model", "op_id", "outcome", "plan", "tried_s", "waited_s", "waits")
+
+    def __init__(self, op_id: str, model: str | None) -> None:
+        self.op_id = op_id
+        self.model = model
+        """The model that is asked for."""
+        self.plan: Plan | None = None
+        self.outcome: Outcome | None = None
+        self.held = False
+        self.waits = False
+        """Whether the exchange is waiting, to ask again afterwards."""
+        self.waited_s = 0.0
+        """How long a policy has delayed the call."""
+        self.tried_s = 0.0
+        """How long it has waited for holds of other calls to settle."""
+        self.after_hook = False
+        """Whether the hook has been asked."""
+
+    @property
+    def hold(self) -> int | None:
+        """Nano-dollars; None where no budget of dollars holds any."""
+        return self._most("hold")
+
+    @property
+    def expected(self) -> int | None:
+        return self._most("expected")
+
+    @property
+    def hard(self) -> bool:
+        """Whether a limit holds whatever happens."""
+        return any(line.limit_held != NEVER for line in self._lines())
+
+    def _most(self, name: str) -> int | None:
+        return max((getattr(line, name) for line in self._lines() if line.unit == "usd"), default=None)
+
+    def _lines(self) -> Any:
+        if self.plan is None or self.outcome is None or self.outcome.kind != "held":
+            return ()
+        return self.plan.candidates[self.outcome.candidate].lines
+
+
+class Budgets:
+    """A policy, the ledger of its sums, and what is known about the size of calls."""
+
+    def __init__(
+        self,
+        index: Index,
+        ledger: Ledger,
+        *,
+        prices: PriceBook,
+        unknown: OnUnknown,
+        wall: Callable[[], float],
+        inline: bool,
+        later: Callable[[Callable[[], object]], None],
+    ) -> None:
+        self.index = index
+        self.ledger = ledger
+        self.inline = inline
+        """Whether the ledger answers at once, so that a call need not wait for it on its loop."""
+        self._prices = prices
+        self._unknown = unknown
+        self._wall = wall
+        self._later = later
+        self._ceilings = Ceilings()
+        self._seen = KnownTotals()
+        self._learned = Expectation()
+
+    # -- before ------------------------------------------------------------------------------------
+
+    def ask(self, exchange: Exchange, money: Money) -> Verdict:
+        """Plan the call, reserve what it may cost, and say what is to be done."""
+        if money.held:
+            self.give_back(money)
+        plan = money.plan = self._plan(exchange, money.model)
+        if plan.stop is not None or plan.is_free:
+            return decide(plan)
+        now = self._wall()
+        try:
+            outcome = self.ledger.reserve(
+                money.op_id, plan.lines(waited=money.waited_s > 0), now=now, expires_at=now + HOLD_S
+            )
+            money.outcome, money.held = outcome, outcome.kind == "held"
+            verdict = decide(plan, outcome, waited_s=money.waited_s)
+            return self._with_new_alerts(verdict)
+        except LedgerUnavailable as exc:
+            return self._without_ledger(plan, exc)
+
+    def _plan(self, exchange: Exchange, model: str | None) -> Plan:
+        asked = Asked(exchange.metadata or EMPTY, exchange.call.vendor.id, model, exchange.started_at)
+        return plan_call(
+            self.index,
+            asked,
+            partial(self._bounds, exchange),
+            unknown=self._unknown,
+            hindered=partial(_hindered, exchange),
+        )
+
+    def _bounds(self, exchange: Exchange, model: str | None) -> Any:
+        """`(hold, expected)` in nano-dollars, or which of price and size is not known."""
+        bound = self._bound(exchange, model)
+        if bound.usage is None:
+            return "size"
+        prices = self._prices_of(exchange, model, bound)
+        hold = hold_nano(prices, bound)
+        if hold is None:
+            return "price"
+        feature = (exchange.metadata or EMPTY).get("feature")
+        likely = self._learned.expected_nano(prices, model or "", feature or "", _about(bound), bound)
+        return hold, hold if likely is None else min(likely, hold)
+
+    def _bound(self, exchange: Exchange, model: str | None) -> Bound:
+        ceiling = self._ceilings
+        return upper_usage(
+            exchange.call, exchange.body, model, ceiling, raw=exchange.wire.body, seen=self._seen
+        )
+
+    def _prices_of(self, exchange: Exchange, model: str | None, bound: Bound) -> list[UnitPrices | None]:
+        vendor, operation = exchange.call.vendor, exchange.call.operation
+        provider = vendor.price_provider or vendor.id
+        details = operation.read_request(exchange.body) if operation.read_request is not None else None
+        find = partial(self._prices.find, provider, at=exchange.started_at, details=details)
+        tiers = [find(model or "", service_tier=tier) for tier in bound.tiers]
+        return [*tiers, *(find(other) for other in bound.models)]
+
+    def _with_new_alerts(self, verdict: Verdict) -> Verdict:
+        """Each threshold is told of once in a window, by whoever sees it first."""
+        alerts = verdict.alerts
+        if not alerts:
+            return verdict
+        new = [alert for alert in alerts if not alert.key or self._is_new(alert)]
+        from dataclasses import replace
+
+        return replace(verdict, alerts=tuple(new))
+
+    def _is_new(self, alert: Alert) -> bool:
+        return self.ledger.mark_once(alert.key, alert.mark, expires_at=alert.expires_at)
+
+    def _without_ledger(self, plan: Plan, exc: LedgerUnavailable) -> Verdict:
+        internal_fault("ledger", exc)
+        said = self.index.policy.on_unknown.over(self._unknown).store
+        return Verdict("refuse", "block") if said == "block" else ALLOWED
+
+    # -- after -------------------------------------------------------------------------------------
+
+    def give_back(self, money: Money) -> None:
+        """End a hold without spending."""
+        if money.held:
+            money.held = False
+            self._later(partial(self.ledger.release, money.op_id))
+
+    def charge(self, money: Money, amounts: Mapping[Unit, int]) -> None:
+        """End a hold; what is not in `amounts` is taken at the hold."""
+        if money.held:
+            money.held = False
+            self._later(partial(self.ledger.settle, money.op_id, amounts))
+
+    def keep(self, money: Money, ref: str) -> None:
+        """Leave a hold open for work that goes on, under the vendor's id of it."""
+        if money.held:
+            money.held = False
+            until = self._wall() + DEFERRED_S
+            self._later(partial(self.ledger.defer, money.op_id, ref, expires_at=until))
+
+    def charge_work(self, ref: str, amounts: Mapping[Unit, int]) -> None:
+        """End the hold of work that is over, whoever began it."""
+        self._later(partial(self.ledger.settle_deferred, ref, amounts))
+
+    def learn(self, exchange: Exchange, money: Money) -> None:
+        """Take an answer's reported usage for what to expect of the next."""
+        reading = exchange.reading
+        if reading is None or reading.usage is None:
+            return
+        if reading.response_id is not None:
+            self._seen.note(reading.response_id, reading.usage.total_tokens)
+        bound = self._bound(exchange, exchange.sent_model)
+        if bound.usage is not None:
+            feature = (exchange.metadata or EMPTY).get("feature") or ""
+            self._learned.learn(exchange.sent_model or "", feature, _about(bound), reading.usage)
+
+
+def _about(bound: Bound) -> int:
+    """Tokens of the input as its bytes tell, for what is learned to correct."""
+    return 0 if bound.usage is None else -(-bound.usage.input_tokens // 4)
+
+
+def _hindered(exchange: Exchange, _model: str) -> str | None:
+    """Why the call cannot be rewritten to another model."""
+    wire = exchange.wire
+    if wire.signed:
+        return "signed"
+    if wire.body is None and wire.form is None:
+        return "stream body"
+    return "no model in the request" if exchange.model is None else None

@@ -1,0 +1,98 @@
+"""How a hold ends: by what is known about the wire. `design/money.md` has the table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ..events import NormalizedUsage
+from ..ledger.base import Unit
+from .error_types import was_sent
+
+if TYPE_CHECKING:
+    from .conclude import Concluded
+    from .exchange import Exchange
+
+__all__ = ["settle"]
+
+MORE_OUTPUT = 1.25
+"""An answer that was left goes on for a while at the vendor's."""
+
+
+def settle(record: Concluded, exchange: Exchange, exc: BaseException | None) -> None:
+    """End the hold of an attempt that has ended, and write down what was held and charged."""
+    money, budgets = exchange.money, exchange.settings.budgets
+    assert budgets is not None
+    if record.counted is not None and exchange.reading is not None:
+        ref = f"{exchange.call.vendor.id}\0{record.counted.id}"
+        budgets.charge_work(ref, _amounts(record.cost_nano_usd, exchange.reading.usage))
+    if money is None or not money.held:
+        return
+    record.hold_nano_usd = money.hold
+    reading = exchange.reading
+    work = reading.work if reading is not None else None
+    if work is not None and not work.over:
+        budgets.keep(money, f"{exchange.call.vendor.id}\0{work.id}")
+        return
+    charged = _charge(record, exchange, exc)
+    if charged is None:
+        record.charged_nano_usd = 0 if record.hold_nano_usd is not None else None
+        budgets.give_back(money)
+        return
+    usage = reading.usage if reading is not None else None
+    record.charged_nano_usd = charged if record.hold_nano_usd is not None else None
+    if record.usage_source == "reported":
+        budgets.learn(exchange, money)
+    budgets.charge(money, _amounts(charged, usage))
+
+
+def _amounts(nano: int | None, usage: NormalizedUsage | None) -> dict[Unit, int]:
+    amounts: dict[Unit, int] = {"calls": 1}
+    if nano is not None:
+        amounts["usd"] = nano
+    if usage is not None:
+        amounts["tokens"] = usage.total_tokens
+    return amounts
+
+
+def _charge(record: Concluded, exchange: Exchange, exc: BaseException | None) -> int | None:
+    """Nano-dollars; None where the vendor bills nothing."""
+    money, status = exchange.money, exchange.status
+    assert money is not None
+    hold, expected = money.hold or 0, money.expected or 0
+    if not exchange.sent_at:
+        return None
+    if status is None:
+        if exc is None or not was_sent(exc):
+            return None
+        return hold if money.hard else expected
+    cost = record.cost_nano_usd
+    if record.usage_source == "reported":
+        return hold if cost is None else cost
+    if record.usage_source == "estimated":
+        return _of_an_estimate(exchange, cost, hold) if money.hard else (expected if cost is None else cost)
+    if status >= 400 or cost == 0:
+        return None
+    return hold if money.hard else expected
+
+
+def _of_an_estimate(exchange: Exchange, cost: int | None, hold: int) -> int:
+    """Of a hard budget, what a stream that was left costs at the most likely worst."""
+    from .conclude import unit_prices
+
+    reading = exchange.reading
+    if cost is None or reading is None or reading.usage is None or _reasons(exchange.body, reading.usage):
+        return hold
+    more = replace(reading.usage, output_tokens=round(reading.usage.output_tokens * MORE_OUTPUT))
+    unit = unit_prices(exchange, reading, None)
+    return hold if unit is None else min(hold, unit.cost(more, reading.units))
+
+
+def _reasons(body: Mapping[str, Any], usage: NormalizedUsage) -> bool:
+    """Whether more was generated than the stream shows."""
+    if usage.reasoning_tokens or usage.audio_output_tokens or usage.image_output_tokens:
+        return True
+    model = str(body.get("model") or "")
+    asked = any(body.get(name) for name in ("reasoning", "reasoning_effort", "thinking", "modalities"))
+    return asked or model.startswith(("o1", "o3", "o4", "gpt-5"))

@@ -1,0 +1,3 @@
+"""Where budgets keep their sums: one interface, one critical section, and a file per store."""
+
+from __future__ import annotations

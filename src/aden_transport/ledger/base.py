@@ -1,0 +1,153 @@
+"""What every ledger does: hold an upper bound of a call on all its budgets or on none, settle or release it.
+
+Amounts are integers from 0 to 2**53 - 1: nano-dollars, or tokens, or calls, as the budget counts. Every
+operation is idempotent by `op_id`. A ledger decides nothing about policy: the lines of a request say, in
+numbers, where a candidate stops to fit.
+
+None of the values is changed after it is made. They are not frozen, as several are made for every call, and
+freezing takes 0.8 µs where 0.3 µs will do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+__all__ = ["NEVER", "Ledger", "Line", "Outcome", "Totals", "Unit"]
+
+Unit = Literal["usd", "tokens", "calls"]
+"""What a budget counts; `"usd"` in nano-dollars."""
+
+NEVER = -1
+"""A bound that is not there."""
+
+
+@dataclass(slots=True)
+class Line:
+    """One budget in one window, as one candidate of a call would touch it."""
+
+    key: str
+    """Names budget, window and generation; what is spent is added here. At most one line of a candidate."""
+    hold: int
+    """The upper bound of what this candidate may cost."""
+    expected: int
+    """What it probably costs; at most `hold`."""
+    limit_held: int = NEVER
+    """The candidate fits only if spent + held + `hold` ≤ this (a hard limit)."""
+    limit_expected: int = NEVER
+    """The candidate fits only if spent + expected + `expected` ≤ this (a limit of expectation)."""
+    degrade_at: int = NEVER
+    """The candidate is passed over if spent + expected + `expected` ≥ this."""
+    throttle_at: int = NEVER
+    """The call has to wait first if spent + expected + `expected` ≥ this."""
+    unit: Unit = "usd"
+    also: tuple[str, ...] = ()
+    """Keys whose sums count with those of `key`, all three: the older parts of a rolling window."""
+    expires_at: float = 0.0
+    """Seconds since the epoch after which the key may be forgotten; 0: never. The same in all lines of a key.
+    A key is never forgotten while a hold is open on it."""
+
+
+@dataclass(slots=True)
+class Totals:
+    """Sums of one line's keys, without the call that is asked about."""
+
+    spent: int
+    """Settled."""
+    held: int
+    """The holds of open calls."""
+    expected: int
+    """The expectations of open calls."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a `reserve`."""
+
+    kind: Literal["held", "throttled", "refused"]
+    """`"throttled"` and `"refused"` hold nothing."""
+    candidate: int
+    """The index of the candidate that is held, would be held after the wait, or was refused last."""
+    totals: tuple[Totals, ...]
+    """Of that candidate's lines, in their order, before this call."""
+    line: int = NEVER
+    """Of a refusal or a wait: the index of the first line that demands it."""
+    fits_expected: bool = False
+    """Of a refusal: whether only holds of open calls stand in its way, so that waiting for them may help.
+
+    That is, on every line: spent + `hold` ≤ `limit_held`, and spent + expected + `expected` ≤ `limit_held`
+    and ≤ `limit_expected`."""
+
+
+class Ledger(Protocol):
+    """One critical section over all budgets. Every method may be called from any thread.
+
+    Raises, where the store cannot be reached: LedgerUnavailable. Memory never does.
+    """
+
+    def reserve(
+        self, op_id: str, candidates: Sequence[Sequence[Line]], *, now: float, expires_at: float
+    ) -> Outcome:
+        """Take the first candidate that fits on all its lines.
+
+        There is at least one; they are tried in their order. One whose line is at its `degrade_at` is
+        passed over, unless it is the last; one that does not fit a limit is passed over, too. If none is
+        left, the call is refused by the first line of the last candidate that did not fit. If the
+        candidate that fits has a line at its `throttle_at`, nothing is held and the outcome is `"throttled"`.
+
+        The same `op_id` again gives the same outcome while it is held, and holds nothing more. An id that is
+        settled or released is forgotten: reserving it again makes a new hold. `expires_at`: when a hold that
+        nobody settles is settled at its amount, disputed. `now`, `expires_at`: seconds since the epoch.
+        """
+        ...
+
+    def settle(self, op_id: str, amounts: Mapping[Unit, int]) -> bool:
+        """Turn a hold into spending. A unit that is not given is settled at its hold. False where there is
+        no such hold (any more). Amounts may exceed the hold."""
+        ...
+
+    def release(self, op_id: str) -> bool:
+        """Give a hold back whole. False where there is no such hold (any more)."""
+        ...
+
+    def defer(self, op_id: str, ref: str, *, expires_at: float) -> bool:
+        """Keep a hold under the vendor's id of work that goes on, until `settle_deferred` or `expires_at`.
+
+        The end of its owner does not end it; `settle` and `release` still do. The same again is True. False
+        where there is no such hold (any more), or another hold has that `ref`; it then stays as it was.
+        """
+        ...
+
+    def settle_deferred(self, ref: str, amounts: Mapping[Unit, int]) -> bool:
+        """`settle` for whoever first sees the end of deferred work, in any process; False for all others."""
+        ...
+
+    def raise_to(self, key: str, spent: int, *, mark: str, expires_at: float = 0.0) -> None:
+        """Once per `key` and `mark`: what is spent on `key` is at least `spent`."""
+        ...
+
+    def mark_once(self, key: str, mark: str, *, expires_at: float = 0.0) -> bool:
+        """True for the first caller of all processes, per `key` and `mark`."""
+        ...
+
+    def totals(self, lines: Sequence[Line]) -> tuple[Totals, ...]:
+        """The sums of lines, without asking for anything."""
+        ...
+
+    def sweep(self, now: float) -> Sequence[str]:
+        """Settle, at the hold and disputed, the holds whose `expires_at` is at or before `now`, and those not
+        deferred whose owner is gone; their ids. Forgets some of the keys and marks that have expired."""
+        ...
+
+    def disputed(self) -> Mapping[str, int]:
+        """Nano-dollars settled at a hold by `sweep`, because nobody said what was spent, by key."""
+        ...
+
+    def open_holds(self) -> int:
+        """How many holds are open."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections; the next use takes them again. Open holds stay, for `sweep`."""
+        ...

@@ -1,0 +1,44 @@
+"""Policies: documents in, values out. No clock, no ledger, no network.
+
+`load(document)` → `Policy` → `Index(policy)`; per call `plan_call(index, call, bounds)` → `Plan`, whose
+`lines()` a ledger judges, and `decide(plan, outcome)` → `Verdict`.
+"""
+
+from __future__ import annotations
+
+from .document import load, on_unknown
+from .explain import describe_policy, explain_call
+from .floors import Floor, floors
+from .index import Index, Match, match_of
+from .plan import Bound, Bounds, Call, Candidate, Plan, Stop, output_cap, plan_call
+from .values import Budget, OnUnknown, Policy, Terms
+from .verdict import Alert, Explanation, Verdict, crossed_alerts, decide
+
+__all__ = [
+    "Alert",
+    "Bound",
+    "Bounds",
+    "Budget",
+    "Call",
+    "Candidate",
+    "Explanation",
+    "Floor",
+    "Index",
+    "Match",
+    "OnUnknown",
+    "Plan",
+    "Policy",
+    "Stop",
+    "Terms",
+    "Verdict",
+    "crossed_alerts",
+    "decide",
+    "describe_policy",
+    "explain_call",
+    "floors",
+    "load",
+    "match_of",
+    "on_unknown",
+    "output_cap",
+    "plan_call",
+]

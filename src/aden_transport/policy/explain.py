@@ -1,0 +1,96 @@
+"""The text of `policy check` and `policy explain`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..ledger.base import Line, Totals
+from .index import Match
+from .money import amount
+from .plan import Plan
+from .values import Budget, Policy
+from .verdict import Verdict, iso
+
+__all__ = ["describe_policy", "explain_call"]
+
+MOST = 50
+
+
+def describe_policy(policy: Policy) -> str:
+    """What a policy says, a line each; of many budgets the first fifty."""
+    lines = [_count(policy)]
+    lines += [f"  {line}" for budget in policy.budgets[:MOST] for line in _budget(budget)]
+    if len(policy.budgets) > MOST:
+        lines.append(f"  … and {len(policy.budgets) - MOST} more")
+    return "\n".join(lines)
+
+
+def explain_call(plan: Plan, verdict: Verdict, totals: Sequence[Totals] = ()) -> str:
+    """What would be done about a call, which budgets it meets, and why."""
+    call = plan.call
+    lines = [f"{call.provider} {call.model or 'no model'}: {_decision(verdict)}"]
+    lines += [f"  because {why.text}" for why in verdict.because]
+    if verdict.hindered:
+        lines.append(f"  not degraded: {verdict.hindered}")
+    lines += [f"  alert [{alert.level}] {alert.message}" for alert in verdict.alerts]
+    if not plan.matches:
+        lines.append("  no budget matches")
+    for index, match in enumerate(plan.matches):
+        lines.append(f"  {_matched(match, totals[index] if index < len(totals) else None)}")
+    for candidate in plan.candidates:
+        lines.append(f"  candidate {candidate.model or 'no model'}: {_holds(plan, candidate.lines)}")
+    return "\n".join(lines)
+
+
+def _decision(verdict: Verdict) -> str:
+    parts: list[str] = [verdict.action]
+    if verdict.to_model:
+        parts.append(f"to {verdict.to_model}")
+    if verdict.delay_s:
+        parts.append(f"after {verdict.delay_s:g} s")
+    if verdict.wait_s:
+        parts.append(f"unless open calls settle within {verdict.wait_s:g} s")
+    return " ".join(parts)
+
+
+def _matched(match: Match, sums: Totals | None) -> str:
+    terms = match.terms
+    parts = [f"budget {match.key}: limit {amount(terms.limit, terms.unit)}"]
+    if sums is not None:
+        parts.append(f"spent {amount(sums.spent, terms.unit)}")
+        parts.append(f"reserved {amount(sums.held, terms.unit)}")
+    if match.window.resets_at is not None:
+        parts.append(f"{terms.period}, resets at {iso(match.window.resets_at)}")
+    return ", ".join(parts)
+
+
+def _holds(plan: Plan, lines: Sequence[Line]) -> str:
+    for match, line in zip(plan.matches, lines, strict=False):
+        if match.terms.unit == "usd":
+            return f"may cost {amount(line.hold)}, probably {amount(line.expected)}"
+    return "no budget of dollars"
+
+
+def _count(policy: Policy) -> str:
+    parts = [
+        (len(policy.budgets), "budget"),
+        (len(policy.blocks), "block rule"),
+        (len(policy.throttles), "throttle rule"),
+        (len(policy.degradations), "degrade rule"),
+        (len(policy.alerts), "alert rule"),
+    ]
+    return ", ".join(f"{n} {word}{'' if n == 1 else 's'}" for n, word in parts if n) or "an empty policy"
+
+
+def _budget(budget: Budget) -> list[str]:
+    terms = budget.terms
+    each = " each" if budget.is_template else ""
+    when = "" if terms.period.kind == "none" else f", {terms.period} ({terms.timezone})"
+    lines = [f"{budget.key}: {amount(terms.limit, terms.unit)}{each}{when}, {terms.mode}"]
+    for step in terms.thresholds:
+        detail = f" to {step.target.model}" if step.target else ""
+        detail += f" by {step.delay_s:g} s" if step.action == "throttle" else ""
+        lines.append(f"  {float(step.percent):g} %: {step.action}{detail}")
+    target = f" to {terms.target.model}" if terms.target else ""
+    lines.append(f"  limit: {terms.limit_action}{target}")
+    return lines

@@ -1,0 +1,281 @@
+"""Which budgets and rules a call meets, in a time that does not grow with their number.
+
+Budgets stand in dictionaries by type and name. A template makes a budget for each name at its first use; what
+is kept of it is its key, for the ten thousand names of late.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from .distinct import Distinct
+from .values import (
+    ATTRIBUTES,
+    AlertRule,
+    BlockRule,
+    Budget,
+    BudgetType,
+    DegradeRule,
+    Policy,
+    Terms,
+    ThrottleRule,
+)
+from .window import Period, Window, window_at
+
+__all__ = ["NO_RULES", "OVERFLOW", "Index", "Match", "Rules", "ledger_key", "match_of"]
+
+HOT = 10_000
+OVERFLOW = "*overflow"
+"""The name that all calls share whose names are beyond a template's cap."""
+
+
+class Match(NamedTuple):
+    """A budget that a call meets, in its window."""
+
+    budget: Budget
+    """Of a budget made by a template: the template."""
+    key: str
+    """The identity of the budget: `"customer:acme"`."""
+    name: str
+    """What the call is named, `"acme"`; `"*overflow"`; `""` of a global budget."""
+    ledger_key: str
+    """Budget, window and generation: what the ledger keeps sums under."""
+    window: Window
+    terms: Terms
+    """Of the budget."""
+
+
+class Rules(NamedTuple):
+    """The rules that a provider and model meet; whether a call's attributes do is not asked yet."""
+
+    blocks: tuple[BlockRule, ...]
+    throttles: tuple[ThrottleRule, ...]
+    degradations: tuple[DegradeRule, ...]
+    alerts: tuple[AlertRule, ...]
+
+
+class Index:
+    """A policy, ready to be asked. Every method may be called from any thread; none blocks for long.
+
+    `max_names`: how many names a template makes budgets for in one window in this process; calls of further
+    names share one budget of the template's limit.
+    """
+
+    def __init__(self, policy: Policy, *, max_names: int = 100_000) -> None:
+        self.policy = policy
+        self._globals: dict[str, Budget] = {}
+        self._tables: dict[BudgetType, _Table] = {kind: _Table(self, kind, max_names) for kind in ATTRIBUTES}
+        self._asked: tuple[tuple[str, _Table], ...] = ()
+        self._rules: dict[tuple[str, str | None], Rules] = {}
+        self._no_rules = not (policy.blocks or policy.throttles or policy.degradations or policy.alerts)
+        self._windows: dict[tuple[Period, str], Window] = {}
+        for budget in policy.budgets:
+            self._add(budget)
+        self._refresh()
+
+    def match(self, attributes: Mapping[str, Any], at: float) -> list[Match]:
+        """The budgets of a call, global ones first. `attributes` are those of `attributes.normalized`."""
+        found = [self._match(budget, budget.key, "", at) for budget in self._globals.values()]
+        for attribute, table in self._asked:
+            value = attributes.get(attribute)
+            if value is None:
+                continue
+            if type(value) is str:
+                found += table.match(value, at)
+            else:
+                found += table.match_any(value, at)
+        return found
+
+    def rules(self, provider: str, model: str | None) -> Rules:
+        """The rules for a provider and model."""
+        if self._no_rules:
+            return NO_RULES
+        rules = self._rules.get((provider, model))
+        if rules is None:
+            if len(self._rules) >= 1_000:
+                self._rules = {}
+            rules = self._rules[provider, model] = self._rules_for(provider, model)
+        return rules
+
+    def put(self, budget: Budget) -> None:
+        """Add a budget, or change the one of its key; sums stay. Takes the same time for any number of them.
+
+        Calls meet the old one or the new one, never none. `policy` stays the document that was loaded.
+        """
+        before = self.get(budget.key)
+        self._add(budget)
+        if before is not None:
+            self._drop(before, but=budget)
+        self._refresh()
+
+    def remove(self, key: str) -> None:
+        """Take out the budget of a key, if there is one."""
+        before = self.get(key)
+        if before is not None:
+            self._drop(before)
+        self._refresh()
+
+    def get(self, key: str) -> Budget | None:
+        """The budget, or template, of a key."""
+        for table in self._tables.values():
+            if key in table.by_key:
+                return table.by_key[key]
+        return self._globals.get(key)
+
+    def window(self, budget: Budget, at: float) -> Window:
+        """The window of a budget."""
+        period = budget.terms.period, budget.terms.timezone
+        window = self._windows.get(period)
+        if window is None or not window.start <= at < window.end:
+            window = self._windows[period] = window_at(*period, at)
+        return window
+
+    def _add(self, budget: Budget) -> None:
+        if budget.type == "global":
+            self._globals = {**self._globals, budget.key: budget}
+        else:
+            self._tables[budget.type].add(budget)
+
+    def _drop(self, budget: Budget, *, but: Budget | None = None) -> None:
+        """Forget where a budget stands, but for where another of its key stands now."""
+        if budget.type != "global":
+            self._tables[budget.type].drop(budget, but if but and but.type == budget.type else None)
+        elif but is None or but.type != "global":
+            self._globals = {key: one for key, one in self._globals.items() if key != budget.key}
+
+    def _refresh(self) -> None:
+        self._asked = tuple((ATTRIBUTES[kind], table) for kind, table in self._tables.items() if table.by_key)
+
+    def _match(self, budget: Budget, key: str, name: str, at: float) -> Match:
+        window = self.window(budget, at)
+        return Match(budget, key, name, ledger_key(key, window, budget.generation), window, budget.terms)
+
+    def _rules_for(self, provider: str, model: str | None) -> Rules:
+        policy = self.policy
+        return Rules(
+            tuple([rule for rule in policy.blocks if rule.scope.covers(provider, model)]),
+            tuple([rule for rule in policy.throttles if rule.scope.covers(provider, model)]),
+            tuple([rule for rule in policy.degradations if rule.scope.covers(provider, model)]),
+            tuple([rule for rule in policy.alerts if rule.scope.covers(provider, model)]),
+        )
+
+
+NO_RULES = Rules((), (), (), ())
+
+
+def ledger_key(key: str, window: Window, generation: int = 0) -> str:
+    """`"2026-11|customer:acme"`. The window stands first, so that no name can pass for another's window."""
+    return f"{window.name}#{generation}|{key}" if generation else f"{window.name}|{key}"
+
+
+def match_of(budget: Budget, at: float) -> Match:
+    """A budget that a call meets without being matched: that of a run."""
+    window = window_at(budget.terms.period, budget.terms.timezone, at)
+    key = ledger_key(budget.key, window, budget.generation)
+    return Match(budget, budget.key, budget.name, key, window, budget.terms)
+
+
+class _Table:
+    """The budgets of one type."""
+
+    def __init__(self, index: Index, kind: BudgetType, max_names: int) -> None:
+        self.by_key: dict[str, Budget] = {}
+        self._index = index
+        self._kind = kind
+        self._max_names = max_names
+        self._exact: dict[str, tuple[Budget, ...]] = {}
+        self._templates: dict[str, Budget] = {}
+        self._hot: dict[str, tuple[float, float, tuple[Match, ...]]] = {}
+        self._seen: dict[str, tuple[str, Distinct]] = {}
+        self._changes = 0
+
+    def add(self, budget: Budget) -> None:
+        """Put a budget in the place of the one of its key."""
+        self.by_key[budget.key] = budget
+        if budget.is_template:
+            self._templates = {**self._templates, budget.key: budget}
+        else:
+            for name in budget.names:
+                self._exact[name] = (*self._others(name, budget.key), budget)
+        self._forget(budget)
+
+    def drop(self, budget: Budget, but: Budget | None) -> None:
+        """Take a budget out, but for the names of `but`, which has taken its place."""
+        if but is None:
+            self.by_key.pop(budget.key, None)
+        if budget.is_template:
+            if but is None or not but.is_template:
+                self._templates = {key: one for key, one in self._templates.items() if key != budget.key}
+        else:
+            kept = () if but is None or but.is_template else but.names
+            for name in [name for name in budget.names if name not in kept]:
+                others = self._others(name, budget.key)
+                if others:
+                    self._exact[name] = others
+                else:
+                    self._exact.pop(name, None)
+        self._forget(budget)
+
+    def _others(self, name: str, key: str) -> tuple[Budget, ...]:
+        return tuple([budget for budget in self._exact.get(name, ()) if budget.key != key])
+
+    def _forget(self, budget: Budget) -> None:
+        self._changes += 1
+        if budget.is_template:
+            self._hot = {}
+        else:
+            for name in budget.names:
+                self._hot.pop(name, None)
+
+    def match(self, name: str, at: float) -> tuple[Match, ...]:
+        """The budgets of one name: those that bear it, else those that templates make."""
+        hot = self._hot.get(name)
+        if hot is not None and hot[0] <= at < hot[1]:
+            return hot[2]
+        return self._resolve(name, at)
+
+    def match_any(self, value: Any, at: float) -> Iterable[Match]:
+        """The budgets of several names, each budget once."""
+        if not isinstance(value, (tuple, list, set, frozenset)):
+            return self.match(str(value), at)
+        return {match.key: match for name in value for match in self.match(str(name), at)}.values()
+
+    def _resolve(self, name: str, at: float) -> tuple[Match, ...]:
+        changes = self._changes
+        exact = self._exact.get(name)
+        if exact is not None:
+            found = tuple([self._index._match(budget, budget.key, name, at) for budget in exact])
+        elif self._templates:
+            found = tuple([self._made(template, name, at) for template in self._templates.values()])
+        else:
+            return ()
+        if len(self._hot) >= HOT:
+            self._hot = {}
+        start = max([match.window.start for match in found], default=-math.inf)
+        end = min([match.window.end for match in found], default=math.inf)
+        hot = self._hot
+        hot[name] = (start, end, found)
+        if changes != self._changes:  # pragma: no cover  # another thread's change came in between
+            # What was found may be what was there before it.
+            hot.pop(name, None)
+            self._hot.pop(name, None)
+        return found
+
+    def _made(self, template: Budget, name: str, at: float) -> Match:
+        if not name.isascii():
+            # Lone surrogates can be kept in no store.
+            name = name.encode("utf-8", "replace").decode("utf-8")
+        if not self._seen_names(template, at).admits(name):
+            name = OVERFLOW
+        # Two templates of one type are told apart by their ids.
+        key = f"{template.id or self._kind}:{name}"
+        return self._index._match(template, key, name, at)
+
+    def _seen_names(self, template: Budget, at: float) -> Distinct:
+        mark = self._index.window(template, at).mark
+        seen = self._seen.get(template.key)
+        if seen is None or seen[0] != mark:
+            seen = self._seen[template.key] = (mark, Distinct(self._max_names))
+        return seen[1]

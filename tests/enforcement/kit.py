@@ -1,0 +1,72 @@
+"""Policies on real calls: SDKs over sockets against the fake provider."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import openai
+
+from aden_transport import MeterOptions, create_memory_emitter, instrument, uninstrument
+from aden_transport.emitters.memory import MemoryEmitter
+from aden_transport.events import AlertEvent, MetricEvent
+from aden_transport.ledger.base import Ledger, Line
+from aden_transport.meter import state
+from aden_transport.testing import FakeProvider
+
+HELLO: Any = [{"role": "user", "content": "hello"}]
+LADDER: dict[str, Any] = {
+    "type": "global",
+    "limit": 0.05,
+    "thresholds": [
+        {"percent": 50, "action": "alert"},
+        {"percent": 80, "action": "degrade", "degradeTo": "gpt-4o-mini"},
+        {"percent": 95, "action": "throttle", "delayMs": 20},
+    ],
+    "limitAction": "block",
+}
+"""The ladder of the specification's README."""
+USD = 1_000_000_000
+
+
+class Enforced(NamedTuple):
+    provider: FakeProvider
+    memory: MemoryEmitter
+    alerts: list[AlertEvent]
+
+    @property
+    def events(self) -> list[MetricEvent]:
+        return list(self.memory.events)
+
+    @property
+    def ledger(self) -> Ledger:
+        meter = state.everything
+        assert meter is not None
+        assert meter.budgets is not None
+        meter.flush(5.0)
+        return meter.budgets.ledger
+
+    def spent(self, key: str = "-|global") -> int:
+        """Nano-dollars."""
+        return self.ledger.totals([Line(key, 0, 0)])[0].spent
+
+    def client(self, **given: Any) -> openai.OpenAI:
+        return openai.OpenAI(base_url=self.provider.openai_base_url, api_key="any", **given)
+
+    def async_client(self, **given: Any) -> openai.AsyncOpenAI:
+        return openai.AsyncOpenAI(base_url=self.provider.openai_base_url, api_key="any", **given)
+
+
+@contextmanager
+def enforced(policy: Any, **options: Any) -> Iterator[Enforced]:
+    memory, alerts = create_memory_emitter(), list[AlertEvent]()
+    options.setdefault("ledger", "memory")
+    instrument(
+        MeterOptions(emit_metric=memory, on_alert=alerts.append, async_emit=False, policy=policy, **options)
+    )
+    try:
+        with FakeProvider() as provider:
+            yield Enforced(provider, memory, alerts)
+    finally:
+        uninstrument()

@@ -1,0 +1,102 @@
+"""$0.90 of $1.00 are spent, and callers of up to $0.35 each come at once: never more than $1.00."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aden_transport import RequestCancelledError
+from aden_transport.ledger.base import Line
+from aden_transport.ledger.opened import open_ledger
+from aden_transport.testing import Reply
+
+from ..ledger.redis_server import RedisServer, server_program
+from .kit import HELLO, USD, enforced
+
+SPENDER = Path(__file__).with_name("spender.py")
+POLICY = {"type": "global", "limit": 1.0, "spent": 0.9, "limitAction": "block"}
+MOST = 35_000
+"""Output tokens of gpt-4o for $0.35."""
+
+
+def check(spent: int, charged: int, open_holds: int) -> None:
+    assert spent == 0.9 * USD + charged
+    assert spent <= 1.0 * USD
+    assert open_holds == 0
+
+
+def asked(run: Any, tokens: int) -> dict[str, Any]:
+    return {"model": "gpt-4o", "messages": HELLO, "max_tokens": tokens}
+
+
+@pytest.mark.parametrize("store", ["memory", "sqlite"])
+def test_fifty_threads(store: str, tmp_path: Path) -> None:
+    ledger = "memory" if store == "memory" else f"sqlite:///{tmp_path}/budgets.sqlite3"
+    with enforced(POLICY, ledger=ledger) as run, run.client(max_retries=0) as client:
+        run.provider.script(Reply(output_tokens=2_000))
+
+        def call(number: int) -> bool:
+            try:
+                client.chat.completions.create(**asked(run, (2_000, MOST)[number % 2]))
+            except RequestCancelledError:
+                return False
+            return True
+
+        with ThreadPoolExecutor(50) as pool:
+            sent = sum(pool.map(call, range(50)))
+        assert 1 <= sent <= 4
+        check(run.spent(), sum(e.charged_nano_usd or 0 for e in run.events), run.ledger.open_holds())
+
+
+@pytest.mark.parametrize("store", ["memory", "sqlite"])
+def test_fifty_tasks(store: str, tmp_path: Path) -> None:
+    ledger = "memory" if store == "memory" else f"sqlite:///{tmp_path}/budgets.sqlite3"
+    with enforced(POLICY, ledger=ledger) as run:
+        run.provider.script(Reply(output_tokens=2_000))
+
+        async def main() -> list[object]:
+            async with run.async_client(max_retries=0) as client:
+                create = client.chat.completions.create
+                calls = (create(**asked(run, (2_000, MOST)[number % 2])) for number in range(50))
+                return await asyncio.gather(*calls, return_exceptions=True)
+
+        answers = asyncio.run(main())
+        refused = [answer for answer in answers if isinstance(answer, RequestCancelledError)]
+        assert len(answers) - len(refused) == len(run.provider.requests)
+        check(run.spent(), sum(e.charged_nano_usd or 0 for e in run.events), run.ledger.open_holds())
+
+
+@pytest.fixture
+def redis_url(tmp_path: Path) -> Iterator[str]:
+    if server_program() is None:
+        pytest.skip("no Redis or Valkey server is installed")
+    with RedisServer(tmp_path) as server:
+        yield server.url
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("store", ["sqlite", "redis"])
+def test_four_processes(store: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    address = (
+        request.getfixturevalue("redis_url") if store == "redis" else f"sqlite:///{tmp_path}/budgets.sqlite3"
+    )
+    command = [sys.executable, str(SPENDER), address, "500"]
+    children = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)
+    ]
+    told = [child.communicate(timeout=250) for child in children]
+    assert [child.returncode for child in children] == [0] * 4, told
+    figures = [tuple(map(int, out.split())) for out, _ in told]
+    assert [events for _, _, events in figures] == [500] * 4
+    ledger = open_ledger(address, lasting=True)
+    spent = ledger.totals([Line("-|global", 0, 0)])[0].spent
+    check(spent, sum(charged for _, charged, _ in figures), ledger.open_holds())
+    ledger.close()
+    assert sum(sent for sent, _, _ in figures) >= 1

@@ -1,0 +1,273 @@
+"""Any ledger against a model of it, under whatever order of calls."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
+
+from aden_transport.ledger.base import NEVER, Ledger, Line, Outcome, Totals, Unit
+from aden_transport.ledger.memory import MemoryLedger
+
+from .kit import NOON, STORES, Store
+
+HARD, LIMIT = "hard", 60
+"""A key that every line limits alike and whose calls cost at most their holds."""
+FREE = ("tenant a", "tenant b", "rolling")
+PARTS = ("old 1", "old 2")
+UNITS: dict[str, Unit] = {HARD: "usd", "tenant a": "usd", "tenant b": "tokens", "rolling": "calls"}
+
+bounds = st.one_of(st.just(NEVER), st.integers(0, 80))
+amounts = st.integers(0, 25)
+
+
+@st.composite
+def lines(draw: st.DrawFn) -> tuple[Line, ...]:
+    """Of one candidate: some of the keys, each once."""
+    keys = draw(st.lists(st.sampled_from([HARD, *FREE]), unique=True, min_size=1, max_size=4))
+    return tuple(draw(line_of(key)) for key in keys)
+
+
+@st.composite
+def line_of(draw: st.DrawFn, key: str) -> Line:
+    hold = draw(amounts)
+    return Line(
+        key,
+        hold,
+        draw(st.integers(0, hold)),
+        limit_held=LIMIT if key == HARD else draw(bounds),
+        limit_expected=draw(bounds),
+        degrade_at=draw(bounds),
+        throttle_at=draw(bounds),
+        unit=UNITS[key],
+        also=PARTS if key == "rolling" else (),
+    )
+
+
+class Model:
+    """The sums by the definitions: nothing is kept that can be counted."""
+
+    def __init__(self) -> None:
+        self.spent: Counter[str] = Counter()
+        self.disputed: Counter[str] = Counter()
+        self.open: dict[str, tuple[Sequence[Line], float, Outcome]] = {}
+        self.refs: dict[str, str] = {}
+        self.marks: set[tuple[str, str, str]] = set()
+
+    def totals(self, line: Line) -> Totals:
+        keys = {line.key, *line.also}
+        touching = [each for held, _, _ in self.open.values() for each in held if each.key in keys]
+        return Totals(
+            sum(self.spent[key] for key in keys),
+            sum(each.hold for each in touching),
+            sum(each.expected for each in touching),
+        )
+
+    def reserve(self, candidates: Sequence[Sequence[Line]]) -> Outcome:
+        for index, candidate in enumerate(candidates):
+            totals = tuple(map(self.totals, candidate))
+            both = list(zip(candidate, totals, strict=True))
+            likely = [t.spent + t.expected + each.expected for each, t in both]
+            over = [
+                n
+                for n, (each, t) in enumerate(both)
+                if (each.limit_held >= 0 and t.spent + t.held + each.hold > each.limit_held)
+                or (each.limit_expected >= 0 and likely[n] > each.limit_expected)
+            ]
+            is_last = index == len(candidates) - 1
+            if not is_last and (
+                over
+                or any(0 <= each.degrade_at <= sum_ for each, sum_ in zip(candidate, likely, strict=True))
+            ):
+                continue
+            if over:
+                helps = all(
+                    (each.limit_held < 0 or t.spent + each.hold <= each.limit_held)
+                    and (each.limit_held < 0 or likely[n] <= each.limit_held)
+                    and (each.limit_expected < 0 or likely[n] <= each.limit_expected)
+                    for n, (each, t) in enumerate(both)
+                )
+                return Outcome("refused", index, totals, over[0], helps)
+            waits = [n for n, each in enumerate(candidate) if 0 <= each.throttle_at <= likely[n]]
+            if waits:
+                return Outcome("throttled", index, totals, waits[0])
+            return Outcome("held", index, totals)
+        raise AssertionError("no candidate")
+
+    def end(self, op_id: str, spent: dict[Unit, int] | None) -> bool:
+        if op_id not in self.open:
+            return False
+        held, _, _ = self.open.pop(op_id)
+        self.refs = {ref: other for ref, other in self.refs.items() if other != op_id}
+        for each in held:
+            self.spent[each.key] += 0 if spent is None else spent.get(each.unit, each.hold)
+        return True
+
+
+class Machine(RuleBasedStateMachine):
+    store: Store
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stack = ExitStack()
+        folder = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
+        self.ledger: Ledger = self.stack.enter_context(type(self).store(folder))
+        self.model = Model()
+        self.now = NOON
+        self.calls = 0
+        self.said: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+
+    held: Bundle[str] = Bundle("held")
+    ended: Bundle[str] = Bundle("ended")
+
+    def say(self, method: str, *args: Any, **more: Any) -> Any:
+        self.said.append((method, args, more))
+        return getattr(self.ledger, method)(*args, **more)
+
+    def most(self, op_id: str, amount: int) -> int:
+        """What a call may cost: no more than its hold where the hard budget is to hold."""
+        found = [each.hold for each in self.model.open.get(op_id, ((), 0, None))[0] if each.key == HARD]
+        return min([amount, *found])
+
+    # -- calls --
+
+    @rule(target=held, candidates=st.lists(lines(), min_size=1, max_size=3), lives=st.integers(1, 50))
+    def reserve(self, candidates: list[tuple[Line, ...]], lives: int) -> Any:
+        self.calls += 1
+        op_id = f"op {self.calls}"
+        expected = self.model.reserve(candidates)
+        outcome = self.say("reserve", op_id, candidates, now=self.now, expires_at=self.now + lives)
+        assert outcome == expected
+        if outcome.kind != "held":
+            return multiple()
+        self.model.open[op_id] = (candidates[outcome.candidate], self.now + lives, outcome)
+        return op_id
+
+    @rule(op_id=held, candidate=lines())
+    def reserve_again(self, op_id: str, candidate: tuple[Line, ...]) -> None:
+        if op_id in self.model.open:
+            again = self.say("reserve", op_id, [candidate], now=self.now, expires_at=self.now + 50)
+            assert again == self.model.open[op_id][2]
+
+    @rule(
+        target=ended, op_id=consumes(held), amount=amounts, units=st.sets(st.sampled_from(["usd", "tokens"]))
+    )
+    def settle(self, op_id: str, amount: int, units: set[Unit]) -> str:
+        spent: dict[Unit, int] = {unit: self.most(op_id, amount) for unit in units}
+        assert self.say("settle", op_id, spent) is self.model.end(op_id, spent)
+        return op_id
+
+    @rule(target=ended, op_id=consumes(held))
+    def release(self, op_id: str) -> str:
+        assert self.say("release", op_id) is self.model.end(op_id, None)
+        return op_id
+
+    @rule(op_id=ended, amount=amounts)
+    def end_again(self, op_id: str, amount: int) -> None:
+        assert self.say("settle", op_id, {"usd": amount}) is False
+        assert self.say("release", op_id) is False
+        assert self.say("defer", op_id, "late", expires_at=self.now + 50) is False
+
+    @rule(op_id=held, ref=st.sampled_from(["ref 1", "ref 2", "ref 3"]), lives=st.integers(1, 50))
+    def defer(self, op_id: str, ref: str, lives: int) -> None:
+        model = self.model
+        can = op_id in model.open and model.refs.get(ref, op_id) == op_id
+        assert self.say("defer", op_id, ref, expires_at=self.now + lives) is can
+        if can:
+            model.refs = {r: other for r, other in model.refs.items() if other != op_id} | {ref: op_id}
+            lines, _, outcome = model.open[op_id]
+            model.open[op_id] = (lines, self.now + lives, outcome)
+
+    @rule(ref=st.sampled_from(["ref 1", "ref 2", "ref 3", "late"]), amount=amounts)
+    def settle_deferred(self, ref: str, amount: int) -> None:
+        op_id = self.model.refs.get(ref, "")
+        spent: dict[Unit, int] = {"usd": self.most(op_id, amount), "tokens": amount}
+        assert self.say("settle_deferred", ref, spent) is self.model.end(op_id, spent)
+
+    # -- keys --
+
+    @rule(key=st.sampled_from([*FREE, *PARTS]), spent=st.integers(0, 90), mark=st.sampled_from("xy"))
+    def raise_to(self, key: str, spent: int, mark: str) -> None:
+        self.say("raise_to", key, spent, mark=mark)
+        if ("raise", key, mark) not in self.model.marks:
+            self.model.marks.add(("raise", key, mark))
+            self.model.spent[key] = max(self.model.spent[key], spent)
+
+    @rule(key=st.sampled_from([HARD, *FREE]), mark=st.sampled_from(["50", "80"]))
+    def mark_once(self, key: str, mark: str) -> None:
+        first = ("mark", key, mark) not in self.model.marks
+        self.model.marks.add(("mark", key, mark))
+        assert self.say("mark_once", key, mark) is first
+
+    # -- time --
+
+    @rule(seconds=st.integers(0, 30))
+    def sweep(self, seconds: int) -> None:
+        self.now += seconds
+        late = [op_id for op_id, (_, until, _) in self.model.open.items() if until <= self.now]
+        assert sorted(self.say("sweep", self.now)) == sorted(late)
+        for op_id in late:
+            for each in self.model.open[op_id][0]:
+                if each.unit == "usd" and each.hold:
+                    self.model.disputed[each.key] += each.hold
+            self.model.end(op_id, {})
+
+    @rule()
+    def close(self) -> None:
+        self.ledger.close()
+
+    # -- what always holds --
+
+    @invariant()
+    def sums_are_those_of_the_model(self) -> None:
+        asked = [Line(key, 0, 0, also=PARTS if key == "rolling" else ()) for key in (HARD, *FREE, *PARTS)]
+        assert list(self.ledger.totals(asked)) == [self.model.totals(each) for each in asked]
+        assert self.ledger.open_holds() == len(self.model.open)
+        assert dict(self.ledger.disputed()) == dict(self.model.disputed)
+
+    @invariant()
+    def a_hard_budget_holds_and_nothing_is_negative(self) -> None:
+        hard, *others = self.ledger.totals([Line(key, 0, 0) for key in (HARD, *FREE, *PARTS)])
+        assert hard.spent + hard.held <= LIMIT
+        assert all(min(each.spent, each.held, each.expected) >= 0 for each in (hard, *others))
+
+    def teardown(self) -> None:
+        """The same calls from empty give the same sums."""
+        try:
+            replayed = MemoryLedger(hot_keys=1)
+            for method, args, more in self.said:
+                getattr(replayed, method)(*args, **more)
+            asked = [Line(key, 0, 0) for key in (HARD, *FREE, *PARTS)]
+            assert replayed.totals(asked) == self.ledger.totals(asked)
+        finally:
+            self.stack.close()
+
+
+@pytest.mark.parametrize("name", sorted(STORES))
+def test_a_ledger_does_what_its_model_does(name: str) -> None:
+    machine = type("Machine", (Machine,), {"store": staticmethod(STORES[name])})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=100 if name == "memory" else 30,
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
+    )
