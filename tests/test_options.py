@@ -46,6 +46,9 @@ WRONG: list[tuple[str, Any, str]] = [
         ("forward_metadata", v, "must be one of native, always, never")
         for v in (None, True, "Native", "", list[str]())
     ],
+    *[("policy", v, "must be a mapping, JSON text or the path") for v in (7, 1.5, {1})],
+    *[("ledger", v, "must be a string") for v in (7, b"memory")],
+    *[("on_unknown", v, "must be a mapping like") for v in ("block", 7)],
     *[("prices", v, "must be a mapping like") for v in (7, [("openai/gpt-4o", 1)], "openai/gpt-4o")],
     *[
         ("prefer_httpx", v, 'only "gemini" can be moved to httpx')
@@ -84,6 +87,9 @@ RIGHT: dict[str, Any] = {
     "stream_usage": False,
     "forward_metadata": "never",
     "prefer_httpx": ("gemini",),
+    "policy": {"type": "global", "limit": 1},
+    "ledger": "memory",
+    "on_unknown": {"price": "block"},
 }
 
 

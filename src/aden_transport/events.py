@@ -18,6 +18,7 @@ __all__ = [
     "AlertEvent",
     "BeforeRequestContext",
     "BeforeRequestResult",
+    "BudgetStatus",
     "Decision",
     "MetricEvent",
     "NormalizedUsage",
@@ -371,6 +372,52 @@ _PLAIN = tuple(
         "content",
     )
 )
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetStatus:
+    """How much is left of one budget."""
+
+    budget_id: str
+    name: str
+    type: str
+    """`"global"`, `"agent"`, `"tenant"`, `"customer"`, `"feature"`, `"tag"`, `"context"`."""
+    unit: str
+    """What it counts: `"usd"`, in nano-dollars below, `"tokens"` or `"calls"`."""
+    limit: int
+    spent: int
+    """Settled in the window of now."""
+    held: int
+    """By calls that are under way."""
+    resets_at_s: float | None
+    """Seconds since the epoch; None: never."""
+
+    @property
+    def left(self) -> int:
+        """What neither is spent nor held; not below 0."""
+        return max(0, self.limit - self.spent - self.held)
+
+    @property
+    def limit_usd(self) -> Decimal | None:
+        """None where it counts something else; so are the next three."""
+        return usd(self.limit) if self.unit == "usd" else None
+
+    @property
+    def spent_usd(self) -> Decimal | None:
+        return usd(self.spent) if self.unit == "usd" else None
+
+    @property
+    def held_usd(self) -> Decimal | None:
+        return usd(self.held) if self.unit == "usd" else None
+
+    @property
+    def left_usd(self) -> Decimal | None:
+        return usd(self.left) if self.unit == "usd" else None
+
+    @property
+    def resets_at(self) -> str | None:
+        """ISO 8601, UTC."""
+        return None if self.resets_at_s is None else datetime.fromtimestamp(self.resets_at_s, UTC).isoformat()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,22 +16,25 @@ from weakref import WeakSet
 
 from ._guard import internal_fault
 from .adapters._seam import CLIENT_METER, Seam
+from .attributes import current_attributes, normalized
 from .core import attempts
 from .errors import ConfigurationError
 from .logs import configure_from_environment
-from .meter import Meter, classifier, meters, orphans, state
+from .meter import Meter, classifier, meters, orphans, settler, state
 from .options import MeterOptions
 from .vendors import VENDORS
 
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
 
+    from .events import BudgetStatus
     from .vendors import Vendor
 
 __all__ = [
     "InstrumentResult",
     "SDKStatus",
     "flush",
+    "get_budget_status",
     "get_instrumented_sdks",
     "get_options",
     "instrument",
@@ -351,6 +354,21 @@ def get_instrumented_sdks() -> list[str]:
     return [name for name in state.vendors if name in seen and seen[name].seen]
 
 
+def get_budget_status(**attribution: Any) -> list[BudgetStatus]:
+    """How much is left of the budgets that a call would meet, without making one.
+
+    `attribution` is what `context(...)` takes (`customer="acme"`, …); what encloses this call counts too.
+    Empty where there is no policy.
+
+    Raises: LedgerUnavailable where the store of the sums does not answer.
+    """
+    meter = state.everything
+    if meter is None or meter.budgets is None:
+        return []
+    given = {**(current_attributes() or {}), **normalized(attribution)}
+    return meter.budgets.status(given)
+
+
 def get_options() -> MeterOptions | None:
     """The options of `instrument()`, or None."""
     return None if state.everything is None else state.everything.options
@@ -492,6 +510,7 @@ def _at_exit() -> None:
     orphans.settle(EXIT_S)
     for meter in meters.each():
         meter.end_open_calls()
+        settler.flush(EXIT_S)
         meter.delivery.close(EXIT_S)
         if meter.alerts is not None:
             meter.alerts.close(EXIT_S)

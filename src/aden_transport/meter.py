@@ -22,7 +22,17 @@ from .pricing import PriceBook
 if TYPE_CHECKING:
     from .core.reserve import Budgets
 
-__all__ = ["Meter", "State", "classifier", "counted_ids", "meter_for", "meters", "orphans", "state"]
+__all__ = [
+    "Meter",
+    "State",
+    "classifier",
+    "counted_ids",
+    "meter_for",
+    "meters",
+    "orphans",
+    "settler",
+    "state",
+]
 
 classifier = Classifier()
 """The process's knowledge of hosts; `register_vendor` adds to it."""

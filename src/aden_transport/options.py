@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from .errors import ConfigurationError
@@ -131,9 +132,9 @@ class MeterOptions:
         self.forward_metadata: ForwardMetadata = _one_of(
             "forward_metadata", forward_metadata, get_args(ForwardMetadata)
         )
-        self.policy = policy
+        self.policy = _policy("policy", policy)
         self.ledger = _text("ledger", ledger)
-        self.on_unknown = on_unknown
+        self.on_unknown = _mapping("on_unknown", on_unknown)
         self.prefer_httpx = _sdk_names("prefer_httpx", prefer_httpx)
 
     def __eq__(self, other: object) -> bool:
@@ -176,6 +177,27 @@ def _mapping_or_callable(name: str, value: Any) -> Any:
             f"MeterOptions({name}=…) must be a mapping or a callable giving one, not {type(value).__name__}."
         )
     return value
+
+
+def _mapping(name: str, value: Any) -> Any:
+    if value is not None and not isinstance(value, Mapping):
+        raise ConfigurationError(
+            f'MeterOptions({name}=…) must be a mapping like {{"price": "block"}}, not {type(value).__name__}.'
+        )
+    return value
+
+
+def _policy(name: str, value: Any) -> Any:
+    if (
+        value is None
+        or isinstance(value, (Mapping, list, tuple, str, bytes, Path))
+        or hasattr(value, "budgets")
+    ):
+        return value
+    raise ConfigurationError(
+        f"MeterOptions({name}=…) must be a mapping, JSON text or the path of a JSON or TOML file, not "
+        f"{type(value).__name__}."
+    )
 
 
 def _number(name: str, value: Any, *, low: float, high: float) -> float:

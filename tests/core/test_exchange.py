@@ -19,16 +19,21 @@ from aden_transport.core.exchange import (
     ENDED,
     NEW,
     RECEIVING,
+    RESERVING,
     SENT,
     TRANSITIONS,
     WAITING,
     Exchange,
 )
+from aden_transport.core.reserve import Budgets, Money
 from aden_transport.core.rewrite import MAX_PARSED_REQUEST
-from aden_transport.core.steps import Ask, Refuse, Send, Wait
+from aden_transport.core.steps import Ask, Consult, Refuse, Send, Wait
 from aden_transport.core.wire import WireRequest
 from aden_transport.errors import RequestCancelledError
 from aden_transport.events import AlertEvent, BeforeRequestResult, Decision
+from aden_transport.ledger.memory import MemoryLedger
+from aden_transport.policy import Index, OnUnknown, Verdict, load
+from aden_transport.policy.verdict import ALLOWED
 from aden_transport.pricing import PriceBook, UnitPrices
 
 from .kit import (
@@ -62,6 +67,16 @@ CHUNKS = sse(
     done=True,
 )
 THROTTLE = BeforeRequestResult.throttle(250)
+DELAY = Verdict("wait", "throttle", delay_s=0.25)
+BUDGETS = Budgets(
+    Index(load({"type": "global", "limit": 1})),
+    MemoryLedger(),
+    prices=PriceBook(),
+    unknown=OnUnknown(),
+    wall=lambda: NOON,
+    inline=False,
+    later=lambda work: None,
+)
 
 
 # -- states ------------------------------------------------------------------------------------------
@@ -75,6 +90,24 @@ def asking(bench: Bench) -> Exchange:
     exchange = new(bench)
     assert isinstance(exchange.start(), Ask)
     return exchange
+
+
+def reserving(bench: Bench) -> Exchange:
+    bench.settings.budgets = BUDGETS
+    exchange = new(bench)
+    assert isinstance(exchange.start(), Consult)
+    return exchange
+
+
+def reserve(exchange: Exchange) -> None:
+    exchange.settings.budgets = BUDGETS
+    exchange._consult(Money("op", "gpt-4o"))
+
+
+def after_the_hook(exchange: Exchange) -> None:
+    if exchange.money is not None:
+        exchange.money.after_hook = True
+    exchange.consulted(ALLOWED)
 
 
 def waiting(bench: Bench) -> Exchange:
@@ -103,19 +136,24 @@ def ended(bench: Bench) -> Exchange:
 
 STATES: Mapping[str, Callable[[Bench], Exchange]] = {
     NEW: new,
+    RESERVING: reserving,
     ASKING: asking,
     WAITING: waiting,
     SENT: sent,
     RECEIVING: receiving,
     ENDED: ended,
 }
-ON_THE_WAY = {NEW: SENT, ASKING: SENT, WAITING: SENT}
+ON_THE_WAY = {NEW: SENT, RESERVING: SENT, ASKING: SENT, WAITING: SENT}
 ANYWHERE = dict.fromkeys(STATES, ENDED)
 MOVES: Mapping[str, tuple[Callable[[Exchange], object], Mapping[str, str]]] = {
-    "start": (lambda e: e.start(), {NEW: ASKING, WAITING: SENT}),
+    "start": (lambda e: e.start(), {NEW: ASKING, RESERVING: ASKING, WAITING: SENT}),
+    "reserve": (reserve, dict.fromkeys((NEW, ASKING, WAITING), RESERVING)),
+    "verdict": (lambda e: e.consulted(ALLOWED), {RESERVING: ASKING}),
+    "verdict after the hook": (after_the_hook, {RESERVING: SENT}),
+    "verdict to wait": (lambda e: e.consulted(DELAY), {RESERVING: WAITING}),
     "start unjudged": (lambda e: e.start(judged=False), ON_THE_WAY),
     "answer": (lambda e: e.answer(None), ON_THE_WAY),
-    "answer with a wait": (lambda e: e.answer(THROTTLE), {NEW: WAITING, ASKING: WAITING}),
+    "answer with a wait": (lambda e: e.answer(THROTTLE), dict.fromkeys((NEW, RESERVING, ASKING), WAITING)),
     "answer_failed": (lambda e: e.answer_failed(ValueError()), ON_THE_WAY),
     "waited": (lambda e: e.waited(1.0), ON_THE_WAY),
     "receive_response": (lambda e: e.receive_response(200, headers()), {SENT: RECEIVING}),

@@ -100,3 +100,33 @@ def test_four_processes(store: str, tmp_path: Path, request: pytest.FixtureReque
     check(spent, sum(charged for _, charged, _ in figures), ledger.open_holds())
     ledger.close()
     assert sum(sent for sent, _, _ in figures) >= 1
+
+
+@pytest.mark.timeout(120)
+def test_what_a_killed_process_held_is_settled_by_the_next(tmp_path: Path) -> None:
+    """At the hold: the vendor may have billed it."""
+    address = f"sqlite:///{tmp_path}/budgets.sqlite3"
+    code = f"""
+import os, signal, threading
+from aden_transport import MeterOptions, instrument
+from aden_transport.testing import FakeProvider, Reply
+import httpx2
+instrument(MeterOptions(policy={{"type": "global", "limit": 1.0}}, ledger={address!r}))
+with FakeProvider(reply=Reply(delay_ms=60_000)) as provider:
+    body = {{"model": "gpt-4o", "messages": [], "max_tokens": 1000}}
+    call = threading.Thread(target=httpx2.post, args=(provider.openai_base_url + "/chat/completions",),
+                            kwargs={{"json": body, "timeout": 60}})
+    call.start()
+    provider.wait_for_requests(1)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", code], check=False, timeout=100)
+    ledger = open_ledger(address, lasting=True)
+    assert ledger.open_holds() == 1
+    with enforced({"type": "global", "limit": 1.0}, ledger=address) as run:
+        run.client().chat.completions.create(model="gpt-4o", messages=HELLO, max_tokens=10)
+        assert run.ledger.open_holds() == 0
+        disputed = run.ledger.disputed()["-|global"]
+        assert disputed >= 1000 * 10_000
+        assert run.spent() == disputed + (run.events[0].charged_nano_usd or 0)
+    ledger.close()

@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, str] = {
     "run": "run a program as it is, with every LLM call of its processes metered",
     "doctor": "find out what is installed, what is seen of it, and what to do where it is not",
     "prices": "explain what a model costs: which entry, from where, by which tiers",
+    "policy": "read a policy, and see what it would do about a call",
 }
 """What each command is for, in the order of `--help`."""
 

@@ -39,12 +39,14 @@ from .wire import Rewrite, WireRequest
 
 __all__ = ["ENDED", "TRANSITIONS", "Exchange"]
 
-NEW, ASKING, WAITING, SENT, RECEIVING, ENDED = "new", "asking", "waiting", "sent", "receiving", "ended"
+NEW, RESERVING, ASKING, WAITING = "new", "reserving", "asking", "waiting"
+SENT, RECEIVING, ENDED = "sent", "receiving", "ended"
 
 TRANSITIONS: Mapping[str, frozenset[str]] = {
-    NEW: frozenset({ASKING, WAITING, SENT, ENDED}),
-    ASKING: frozenset({WAITING, SENT, ENDED}),
-    WAITING: frozenset({ASKING, WAITING, SENT, ENDED}),
+    NEW: frozenset({RESERVING, ASKING, WAITING, SENT, ENDED}),
+    RESERVING: frozenset({ASKING, WAITING, SENT, ENDED}),
+    ASKING: frozenset({RESERVING, WAITING, SENT, ENDED}),
+    WAITING: frozenset({RESERVING, SENT, ENDED}),
     SENT: frozenset({RECEIVING, ENDED}),
     RECEIVING: frozenset({ENDED}),
     ENDED: frozenset(),
@@ -201,7 +203,8 @@ class Exchange:
             return self._send()
         settings = self.settings
         if not settings.has_hook or not judged:
-            if self.stream or self._may_change or self.state != NEW or self.degraded_from is not None:
+            changes = self.stream or self._may_change or self.degraded_from is not None
+            if changes or (self.state not in (NEW, RESERVING)):
                 return self._send()
             self.state = SENT
             self.sent_at = settings.clock()
@@ -212,6 +215,7 @@ class Exchange:
     def _consult(self, money: Money) -> Step:
         budgets = self.settings.budgets
         assert budgets is not None
+        self._move(RESERVING)
         self.money = money
         if budgets.inline:
             return self.consulted(budgets.ask(self, money))
@@ -219,11 +223,11 @@ class Exchange:
 
     def consulted(self, verdict: Verdict) -> Step:
         """What the policy says, now that its budgets have been looked at."""
+        if self.state != RESERVING:
+            self._release()  # the call was cancelled while a store was asked
+            raise AssertionError(f"exchange went from {self.state} to a verdict")
         money = self.money
         assert money is not None
-        if self.state == ENDED:  # cancelled while the store was asked
-            self._release()
-            raise AssertionError("the call has ended")
         for alert in verdict.alerts:
             self._alert(alert.message, alert.level, alert.budget_id)
         if verdict.kind == "wait":

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from .._guard import internal_fault
 from ..errors import LedgerUnavailable
-from ..ledger.base import NEVER, Ledger, Outcome, Unit
+from ..events import BudgetStatus
+from ..ledger.base import NEVER, Ledger, Line, Outcome, Unit
 from ..policy import Call as Asked
-from ..policy import Index, OnUnknown, Plan, Verdict, decide, plan_call
+from ..policy import Index, OnUnknown, Plan, Verdict, decide, older_keys, plan_call
 from ..policy.verdict import ALLOWED, Alert
 from ..pricing import PriceBook, UnitPrices
 from ..vendors.ceilings import Ceilings
@@ -27,6 +28,8 @@ HOLD_S = 3600.0
 """After so long a hold that nobody ended is settled at its amount; no answer takes longer."""
 DEFERRED_S = 30 * 3600.0
 """The same of work that goes on after its answer: vendors give batches 24 hours."""
+SWEEP_S = 60.0
+"""Between two looks for holds that have expired or whose process is gone."""
 EMPTY: Mapping[str, Any] = {}
 
 
@@ -99,6 +102,7 @@ class Budgets:
         self._ceilings = Ceilings()
         self._seen = KnownTotals()
         self._learned = Expectation()
+        self._sweep_at = 0.0
 
     # -- before ------------------------------------------------------------------------------------
 
@@ -110,6 +114,9 @@ class Budgets:
         if plan.stop is not None or plan.is_free:
             return decide(plan)
         now = self._wall()
+        if now >= self._sweep_at:
+            self._sweep_at = now + SWEEP_S
+            self._later(partial(self.ledger.sweep, now))
         try:
             outcome = self.ledger.reserve(
                 money.op_id, plan.lines(waited=money.waited_s > 0), now=now, expires_at=now + HOLD_S
@@ -174,6 +181,29 @@ class Budgets:
         internal_fault("ledger", exc)
         said = self.index.policy.on_unknown.over(self._unknown).store
         return Verdict("refuse", "block") if said == "block" else ALLOWED
+
+    def status(self, attributes: Mapping[str, Any]) -> list[BudgetStatus]:
+        """What is left of the budgets that a call so attributed meets.
+
+        Raises: LedgerUnavailable.
+        """
+        matches = self.index.match(attributes, self._wall())
+        lines = [
+            Line(match.ledger_key, 0, 0, unit=match.terms.unit, also=older_keys(match)) for match in matches
+        ]
+        return [
+            BudgetStatus(
+                match.key,
+                match.name or match.budget.name or match.budget.type,
+                match.budget.type,
+                match.terms.unit,
+                match.terms.limit,
+                sums.spent,
+                sums.held,
+                match.window.resets_at,
+            )
+            for match, sums in zip(matches, self.ledger.totals(lines), strict=True)
+        ]
 
     # -- after -------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from .document import load, on_unknown
 from .explain import describe_policy, explain_call
 from .floors import Floor, floors
 from .index import Index, Match, match_of
-from .plan import Bound, Bounds, Call, Candidate, Plan, Stop, output_cap, plan_call
+from .plan import Bound, Bounds, Call, Candidate, Plan, Stop, older_keys, output_cap, plan_call
 from .values import Budget, OnUnknown, Policy, Terms
 from .verdict import Alert, Explanation, Verdict, crossed_alerts, decide
 
@@ -38,6 +38,7 @@ __all__ = [
     "floors",
     "load",
     "match_of",
+    "older_keys",
     "on_unknown",
     "output_cap",
     "plan_call",

@@ -319,7 +319,7 @@ class _Draft:
                 degrade_at(steps, model) if steps else NEVER,
                 ladder.throttle_at,
                 terms.unit,
-                _older(match) if window.older else (),
+                older_keys(match) if window.older else (),
                 window.expires_at,
             )
             lines.append(line)
@@ -399,7 +399,7 @@ def _said(unknown: OnUnknown, missing: _Missing) -> Unknown | None:
     return unknown.size if missing == "size" else unknown.price
 
 
-def _older(match: Match) -> tuple[str, ...]:
+def older_keys(match: Match) -> tuple[str, ...]:
     rest = match.ledger_key[len(match.window.name) :]
     return tuple([name + rest for name in match.window.older])
 
