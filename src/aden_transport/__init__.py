@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .attributes import context, track_source
     from .attributes import context as attribution
+    from .core.runs import budget
     from .emitters import (
         create_batch_emitter,
         create_console_emitter,
@@ -75,6 +76,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "attributes": ("context", "track_source"),
+    "core.runs": ("budget",),
     "emitters": (
         "create_batch_emitter",
         "create_console_emitter",
@@ -150,6 +152,7 @@ __all__ = [
     "ToolCallMetric",
     "__version__",
     "attribution",
+    "budget",
     "configure_logging",
     "context",
     "create_batch_emitter",

@@ -58,6 +58,7 @@ class Meter:
         self.alerts = None if options.on_alert is None else AlertDelivery(options)
         prices = PriceBook(options.prices)
         self.budgets = None if options.policy is None else budgets_of(options, prices, former)
+        self._run_budgets: Budgets | None = None
         self.settings = Settings(
             owner=self,
             emit=self.delivery.deliver,
@@ -76,8 +77,16 @@ class Meter:
             agent_name=options.agent_name,
             counted_ids=counted_ids,
             budgets=self.budgets,
+            run_budgets=self._budgets_of_runs,
         )
         meters.add(self)
+
+    def _budgets_of_runs(self) -> Budgets:
+        """For `budget(...)` blocks where there is no policy; made at the first."""
+        if self._run_budgets is None:
+            given = self.options.replaced(policy={"budgets": []}, ledger="memory")
+            self._run_budgets = budgets_of(given, self.settings.prices, None)
+        return self._run_budgets
 
     def flush(self, timeout: float) -> bool:
         """Hand over all events so far, for at most `timeout` seconds; whether it was done."""

@@ -101,7 +101,7 @@ def reserving(bench: Bench) -> Exchange:
 
 def reserve(exchange: Exchange) -> None:
     exchange.settings.budgets = BUDGETS
-    exchange._consult(Money("op", "gpt-4o"))
+    exchange._consult(Money(BUDGETS, "op", "gpt-4o"))
 
 
 def after_the_hook(exchange: Exchange) -> None:

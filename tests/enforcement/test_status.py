@@ -35,7 +35,7 @@ def test_what_is_left_of_each_budget_that_a_call_would_meet(store: str, tmp_path
         assert (total.budget_id, own.budget_id) == ("global", "customer:acme")
         assert total.spent_usd == own.spent_usd == event.cost_usd
         assert own.left_usd == Decimal(1) - (event.cost_usd or 0)
-        assert (own.limit_usd, own.held_usd, own.name, own.type) == (Decimal(1), 0, "acme", "customer")
+        assert (own.limit_usd, own.held, own.name, own.type) == (Decimal(1), 0, "acme", "customer")
         assert total.resets_at is not None
         other = get_budget_status(customer="other")[1]
         assert (other.budget_id, other.spent) == ("customer:other", 0)

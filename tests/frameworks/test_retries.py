@@ -6,6 +6,7 @@ import asyncio
 import gc
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, TypedDict
 
 import pytest
@@ -27,7 +28,8 @@ def memory() -> Iterator[MemoryEmitter]:
     uninstrument()
     with warnings.catch_warnings():  # frameworks leave loops, and clients of closed loops, to the collector
         warnings.simplefilter("ignore")
-        asyncio.get_event_loop_policy().get_event_loop().close()
+        with suppress(RuntimeError):  # none was left
+            asyncio.get_event_loop_policy().get_event_loop().close()
         asyncio.set_event_loop(None)
         gc.collect()
 

@@ -32,6 +32,7 @@ from .header_figures import AnswerHeaders
 from .observe import BodyObserver, StreamObserver, ignore
 from .reserve import Money
 from .rewrite import MAX_PARSED_REQUEST
+from .runs import active_runs
 from .settings import Settings
 from .steps import SEND, Ask, Consult, Refuse, Send, Step, Wait
 from .usage_event import UsageEventFilter
@@ -188,10 +189,13 @@ class Exchange:
         settings = self.settings
         # A poll uses nothing, and what it asks for has been decided about.
         judged = judged and not self.call.operation.deferred
-        if settings.budgets is not None and judged and self.money is None:
+        budgets = settings.budgets
+        if budgets is None and active_runs():
+            budgets = settings.run_budgets()
+        if budgets is not None and judged and self.money is None:
             logical = self._known_logical
             if logical is None or not isinstance(logical.money, Money):
-                return self._consult(Money(f"{self.span_id}{self.settings.bits(64):016x}", self.model))
+                return self._consult(Money(budgets, f"{self.span_id}{settings.bits(64):016x}", self.model))
             self.money, logical.money = logical.money, None
         return self._begin(judged)
 
@@ -213,8 +217,7 @@ class Exchange:
         return Ask(dict(self.body), self._hook_context())
 
     def _consult(self, money: Money) -> Step:
-        budgets = self.settings.budgets
-        assert budgets is not None
+        budgets = money.budgets
         self._move(RESERVING)
         self.money = money
         if budgets.inline:
@@ -249,8 +252,8 @@ class Exchange:
 
     def _release(self) -> None:
         money, self.money = self.money, None
-        if money is not None and self.settings.budgets is not None:
-            self.settings.budgets.give_back(money)
+        if money is not None:
+            money.budgets.give_back(money)
 
     def decide_failed(self, exc: BaseException) -> Step:
         """Deciding raised, which it must not: `fail_open` says whether the request leaves, as it is."""
@@ -320,8 +323,8 @@ class Exchange:
                 if not money.waits:
                     return self._consult(money)
         if decision.delay_s > 0:
-            if money is not None and self.settings.budgets is not None:
-                self.settings.budgets.give_back(money)
+            if money is not None:
+                money.budgets.give_back(money)
             self._move(WAITING)
             return Wait(decision.delay_s)
         return self._send()
@@ -561,8 +564,8 @@ class Exchange:
             event = conclude(self, ending, exc, self.settings.clock())
         except Exception as fault:  # noqa: BLE001 - a fault of ours is not the application's
             internal_fault("conclude", fault)
-            if self.money is not None and self.settings.budgets is not None:
-                self.settings.budgets.charge(self.money, {})
+            if self.money is not None:
+                self.money.budgets.charge(self.money, {})
             return
         if event is not None:
             self.settings.emit(event)

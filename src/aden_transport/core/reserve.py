@@ -12,12 +12,13 @@ from ..events import BudgetStatus
 from ..ledger.base import NEVER, Ledger, Line, Outcome, Unit
 from ..policy import Call as Asked
 from ..policy import Index, OnUnknown, Plan, Verdict, decide, older_keys, plan_call
-from ..policy.verdict import ALLOWED, Alert
+from ..policy.verdict import ALLOWED, Alert, Explanation
 from ..pricing import PriceBook, UnitPrices
 from ..vendors.ceilings import Ceilings
 from .bound import Bound, KnownTotals, upper_usage
 from .expectation import Expectation
 from .hold import hold_nano
+from .runs import active_runs, budget
 
 if TYPE_CHECKING:
     from .exchange import Exchange
@@ -36,9 +37,21 @@ EMPTY: Mapping[str, Any] = {}
 class Money:
     """What is held for one attempt, and why."""
 
-    __slots__ = ("after_hook", "held", "model", "op_id", "outcome", "plan", "tried_s", "waited_s", "waits")
+    __slots__ = (
+        "after_hook",
+        "budgets",
+        "held",
+        "model",
+        "op_id",
+        "outcome",
+        "plan",
+        "tried_s",
+        "waited_s",
+        "waits",
+    )
 
-    def __init__(self, op_id: str, model: str | None) -> None:
+    def __init__(self, budgets: Budgets, op_id: str, model: str | None) -> None:
+        self.budgets = budgets
         self.op_id = op_id
         self.model = model
         """The model that is asked for."""
@@ -110,6 +123,10 @@ class Budgets:
         """Plan the call, reserve what it may cost, and say what is to be done."""
         if money.held:
             self.give_back(money)
+        for run in active_runs():
+            run.ledger = run.ledger or self.ledger
+            if run.is_over:
+                return _over(run)
         plan = money.plan = self._plan(exchange, money.model)
         if plan.stop is not None or plan.is_free:
             return decide(plan)
@@ -129,12 +146,18 @@ class Budgets:
 
     def _plan(self, exchange: Exchange, model: str | None) -> Plan:
         asked = Asked(exchange.metadata or EMPTY, exchange.call.vendor.id, model, exchange.started_at)
+        runs = active_runs()
+        if any(run.counts_tokens for run in runs):
+            usage = self._bound(exchange, model).usage
+            most = 0 if usage is None else usage.total_tokens
+            asked.tokens = (most, most)
         return plan_call(
             self.index,
             asked,
             partial(self._bounds, exchange),
             unknown=self._unknown,
             hindered=partial(_hindered, exchange),
+            run=[match for run in runs for match in run.matches],
         )
 
     def _bounds(self, exchange: Exchange, model: str | None) -> Any:
@@ -241,6 +264,12 @@ class Budgets:
         if bound.usage is not None:
             feature = (exchange.metadata or EMPTY).get("feature") or ""
             self._learned.learn(exchange.sent_model or "", feature, _about(bound), reading.usage)
+
+
+def _over(run: budget) -> Verdict:
+    detail = f"the {run.seconds:g} seconds of its run are over"
+    why = Explanation("block", "limit", "run", "run", "context", "seconds", detail=detail)
+    return Verdict("refuse", "block", because=(why,))
 
 
 def _about(bound: Bound) -> int:

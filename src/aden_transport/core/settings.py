@@ -37,6 +37,7 @@ class Settings:
         "open",
         "owner",
         "prices",
+        "run_budgets",
         "stream_usage",
         "wall",
     )
@@ -62,6 +63,7 @@ class Settings:
         agent_name: str | None = None,
         counted_ids: dict[tuple[str, str], object] | None = None,
         budgets: Budgets | None = None,
+        run_budgets: Callable[[], Budgets | None] = lambda: None,
     ) -> None:
         self.owner = owner
         """Kept alive as long as a call of these settings is open."""
@@ -86,6 +88,8 @@ class Settings:
         self.agent_name = agent_name
         self.budgets = budgets
         """None where no policy holds anything."""
+        self.run_budgets = run_budgets
+        """What keeps the sums of `budget(...)` blocks where there is no policy."""
         self.open: dict[int, Exchange] = {}
         """Exchanges under way, by identity. Taking one out is what ends it, once."""
         self.counted_ids: dict[tuple[str, str], object] = {} if counted_ids is None else counted_ids

@@ -22,8 +22,10 @@ MORE_OUTPUT = 1.25
 
 def settle(record: Concluded, exchange: Exchange, exc: BaseException | None) -> None:
     """End the hold of an attempt that has ended, and write down what was held and charged."""
-    money, budgets = exchange.money, exchange.settings.budgets
-    assert budgets is not None
+    money = exchange.money
+    budgets = exchange.settings.budgets if money is None else money.budgets
+    if budgets is None:
+        return
     if record.counted is not None and exchange.reading is not None:
         ref = f"{exchange.call.vendor.id}\0{record.counted.id}"
         budgets.charge_work(ref, _amounts(record.cost_nano_usd, exchange.reading.usage))
