@@ -93,10 +93,9 @@ def test_depth_bounds_how_runs_nest() -> None:
         budget(depth=2),
         budget(calls=1),
         budget(calls=1),
-        pytest.raises(BudgetExceededError, match="2 deep"),
+        pytest.raises(BudgetExceededError, match="2 deep"),budget(calls=1)
     ):
-        with budget(calls=1):
-            pass
+        pass
 
 
 def test_tasks_inherit_it_and_threads_are_handed_it(run: Enforced) -> None:
