@@ -123,3 +123,31 @@ def test_a_hooks_degrade_is_held_at_the_price_of_its_model() -> None:
         assert event.charged_nano_usd == event.cost_nano_usd == run.spent()
         assert event.hold_nano_usd >= run.spent() > 0
         assert event.hold_nano_usd < 200_000
+
+
+def test_a_call_that_is_tried_again_is_delayed_once() -> None:
+    policy = {
+        "type": "global",
+        "limit": 1,
+        "spent": 0.96,
+        "thresholds": [{"percent": 95, "action": "throttle", "delayMs": 30}],
+        "limitAction": "block",
+    }
+    with enforced(policy) as run:
+        run.provider.push(Reply(status=500, retry_after_s=0.01))
+        run.client(max_retries=1).chat.completions.create(model="gpt-4o", messages=HELLO, max_tokens=100)
+        assert [(event.attempt, event.throttle_ms > 0) for event in run.events] == [(0, True), (1, False)]
+
+
+def test_what_is_expected_is_learned_from_answers() -> None:
+    """A budget of expectation lets calls go on whose upper bound would not fit."""
+    policy = {"type": "global", "limit": 0.01, "mode": "expected", "limitAction": "block"}
+    with enforced(policy) as run:
+        run.provider.script(Reply(output_tokens=10))
+        client = run.client()
+        made = 0
+        with pytest.raises(BudgetExceededError):
+            for _ in range(200):
+                client.chat.completions.create(model="gpt-4o", messages=HELLO, max_tokens=900)
+                made += 1
+        assert made > 40  # the bound of each is $0.009

@@ -93,7 +93,8 @@ def test_depth_bounds_how_runs_nest() -> None:
         budget(depth=2),
         budget(calls=1),
         budget(calls=1),
-        pytest.raises(BudgetExceededError, match="2 deep"),budget(calls=1)
+        pytest.raises(BudgetExceededError, match="2 deep"),
+        budget(calls=1),
     ):
         pass
 

@@ -47,6 +47,7 @@ class LogicalCall:
         "redirected",
         "target",
         "task",
+        "waited_s",
         "waiting",
     )
 
@@ -65,6 +66,8 @@ class LogicalCall:
         self.number = number
         """192 random bits: the trace id and the call id."""
         self.attempt = attempt
+        self.waited_s = 0.0
+        """How long a policy has delayed it: once per logical call."""
         self.money: object = None
         """What is held, between a redirect and its next hop."""
         self.decision: Decision | None = None

@@ -195,7 +195,9 @@ class Exchange:
         if budgets is not None and judged and self.money is None:
             logical = self._known_logical
             if logical is None or not isinstance(logical.money, Money):
-                return self._consult(Money(budgets, f"{self.span_id}{settings.bits(64):016x}", self.model))
+                money = Money(budgets, f"{self.span_id}{settings.bits(64):016x}", self.model)
+                money.waited_s = 0.0 if logical is None else logical.waited_s
+                return self._consult(money)
             self.money, logical.money = logical.money, None
         return self._begin(judged)
 
@@ -236,6 +238,7 @@ class Exchange:
         if verdict.kind == "wait":
             money.waits = True
             money.waited_s += verdict.delay_s
+            self.logical.waited_s = money.waited_s
             self._move(WAITING)
             return Wait(verdict.delay_s)
         if verdict.kind == "refuse":

@@ -38,6 +38,7 @@ class Money:
     """What is held for one attempt, and why."""
 
     __slots__ = (
+        "about",
         "after_hook",
         "budgets",
         "held",
@@ -55,6 +56,8 @@ class Money:
         self.op_id = op_id
         self.model = model
         """The model that is asked for."""
+        self.about = 0
+        """Tokens of the input as its bytes tell."""
         self.plan: Plan | None = None
         self.outcome: Outcome | None = None
         self.held = False
@@ -169,8 +172,11 @@ class Budgets:
         hold = hold_nano(prices, bound)
         if hold is None:
             return "price"
-        feature = (exchange.metadata or EMPTY).get("feature")
-        likely = self._learned.expected_nano(prices, model or "", feature or "", _about(bound), bound)
+        about = -(-bound.usage.input_tokens // 4)
+        if exchange.money is not None:
+            exchange.money.about = about
+        feature = (exchange.metadata or EMPTY).get("feature") or ""
+        likely = self._learned.expected_nano(prices, model or "", feature, about, bound)
         return hold, hold if likely is None else min(likely, hold)
 
     def _bound(self, exchange: Exchange, model: str | None) -> Bound:
@@ -260,21 +266,15 @@ class Budgets:
             return
         if reading.response_id is not None:
             self._seen.note(reading.response_id, reading.usage.total_tokens)
-        bound = self._bound(exchange, exchange.sent_model)
-        if bound.usage is not None:
+        if money.about:
             feature = (exchange.metadata or EMPTY).get("feature") or ""
-            self._learned.learn(exchange.sent_model or "", feature, _about(bound), reading.usage)
+            self._learned.learn(exchange.sent_model or "", feature, money.about, reading.usage)
 
 
 def _over(run: budget) -> Verdict:
     detail = f"the {run.seconds:g} seconds of its run are over"
     why = Explanation("block", "limit", "run", "run", "context", "seconds", detail=detail)
     return Verdict("refuse", "block", because=(why,))
-
-
-def _about(bound: Bound) -> int:
-    """Tokens of the input as its bytes tell, for what is learned to correct."""
-    return 0 if bound.usage is None else -(-bound.usage.input_tokens // 4)
 
 
 def _hindered(exchange: Exchange, _model: str) -> str | None:
