@@ -12,6 +12,7 @@ EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
 EXPECTED = {
     "anthropic_basic.py": ["anthropic claude-", "4 reasoning", "1500 cached"],
     "console.py": ["openai gpt-4o-2024-08-06", "  tokens: ", "estimated"],
+    "control_actions.py": ["allow: gpt-4o", "degrade: gpt-4o-mini", "delayed by", "block", "caught: blocked"],
     "gemini_basic.py": ["gemini gemini-2.5-flash", "short sentence."],
     "openai_basic.py": ["openai gpt-4o-2024-08-06", "text-embedding-3-small", "5 calls, $0.0"],
     "pydantic_ai_example.py": ["openai gpt-4o-mini", "About 2.1 million people live in Paris."],
