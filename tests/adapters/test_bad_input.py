@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from aden_transport import _guard, flush
+from aden_transport import MetricEvent, _guard, flush
 from aden_transport.testing import NO_USAGE, FakeProvider, Reply
 
 from .kit import BODY, CHAT, STREAM, VARIANTS, Metering, Variant, consume, open_exchanges
@@ -53,17 +53,24 @@ STREAM_CASES: Mapping[str, tuple[Reply, str]] = {
 }
 
 
+def event_with_fault(
+    metering: Metering, provider: FakeProvider, url: str, body: Any, reply: Reply, fault: str
+) -> MetricEvent:
+    """The event of a call that is answered with `reply`, which has to name `fault`."""
+    metering.start()
+    provider.script(reply)
+    raw_of(metering, url, body)
+    [event] = metering.events
+    assert event.status_code == 200
+    assert any(fault in name for name in event.faults), event.faults
+    return event
+
+
 @pytest.mark.parametrize("case", JSON_CASES)
 def test_a_bad_body_is_named_in_the_event(
     metering: Metering, provider: FakeProvider, url: str, case: str
 ) -> None:
-    metering.start()
-    reply, fault = JSON_CASES[case]
-    provider.script(reply)
-    raw_of(metering, url, BODY)
-    [event] = metering.events
-    assert event.status_code == 200
-    assert any(fault in name for name in event.faults), event.faults
+    event = event_with_fault(metering, provider, url, BODY, *JSON_CASES[case])
     assert event.usage is None
 
 
@@ -71,13 +78,7 @@ def test_a_bad_body_is_named_in_the_event(
 def test_a_bad_stream_is_named_in_the_event(
     metering: Metering, provider: FakeProvider, url: str, case: str
 ) -> None:
-    metering.start()
-    reply, fault = STREAM_CASES[case]
-    provider.script(reply)
-    raw_of(metering, url, STREAM)
-    [event] = metering.events
-    assert event.status_code == 200
-    assert any(fault in name for name in event.faults), event.faults
+    event = event_with_fault(metering, provider, url, STREAM, *STREAM_CASES[case])
     assert event.usage_source == "estimated"
 
 

@@ -38,8 +38,8 @@ def with_proxy(variant: Variant, provider: FakeProvider) -> Any:
     return variant.client(proxy=provider.url)
 
 
-def with_wrapper(variant: Variant, provider: FakeProvider) -> Any:
-    inner = variant.transport()
+def in_own_transport(variant: Variant, inner: Any) -> Any:
+    """`inner` in a transport of the application's own."""
 
     class Wrapper(base(variant)):  # type: ignore[misc]
         def handle_request(self, request: Any) -> Any:
@@ -54,7 +54,11 @@ def with_wrapper(variant: Variant, provider: FakeProvider) -> Any:
         async def aclose(self) -> None:
             await inner.aclose()
 
-    return variant.client(transport=Wrapper())
+    return Wrapper()
+
+
+def with_wrapper(variant: Variant, provider: FakeProvider) -> Any:
+    return variant.client(transport=in_own_transport(variant, variant.transport()))
 
 
 def with_slots(variant: Variant, provider: FakeProvider) -> Any:
@@ -224,21 +228,10 @@ def test_options_given_by_hand_win(
     own = create_memory_emitter()
     inner = variant.by_hand(MeterOptions(emit_metric=own, agent_name="by hand"), variant.transport())
 
-    class Wrapper(base(variant)):  # type: ignore[misc]
-        def handle_request(self, request: Any) -> Any:
-            return inner.handle_request(request)
-
-        async def handle_async_request(self, request: Any) -> Any:
-            return await inner.handle_async_request(request)
-
-        def close(self) -> None:
-            inner.close()
-
-        async def aclose(self) -> None:
-            await inner.aclose()
-
     async def scenario() -> None:
-        caller = Caller(variant, variant.client(transport=Wrapper() if wrapped else inner))
+        caller = Caller(
+            variant, variant.client(transport=in_own_transport(variant, inner) if wrapped else inner)
+        )
         await caller.post(url, json=BODY)
         await consume(caller.raw(await caller.open(url)))
         await caller.end()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -180,10 +181,8 @@ class Budgets:
         return hold, hold if likely is None else min(likely, hold)
 
     def _bound(self, exchange: Exchange, model: str | None) -> Bound:
-        ceiling = self._ceilings
-        return upper_usage(
-            exchange.call, exchange.body, model, ceiling, raw=exchange.wire.body, seen=self._seen
-        )
+        raw = exchange.wire.body
+        return upper_usage(exchange.call, exchange.body, model, self._ceilings, raw=raw, seen=self._seen)
 
     def _prices_of(self, exchange: Exchange, model: str | None, bound: Bound) -> list[UnitPrices | None]:
         vendor, operation = exchange.call.vendor, exchange.call.operation
@@ -195,13 +194,10 @@ class Budgets:
 
     def _with_new_alerts(self, verdict: Verdict) -> Verdict:
         """Each threshold is told of once in a window, by whoever sees it first."""
-        alerts = verdict.alerts
-        if not alerts:
+        if not verdict.alerts:
             return verdict
-        new = [alert for alert in alerts if not alert.key or self._is_new(alert)]
-        from dataclasses import replace
-
-        return replace(verdict, alerts=tuple(new))
+        new = tuple([alert for alert in verdict.alerts if not alert.key or self._is_new(alert)])
+        return replace(verdict, alerts=new)
 
     def _is_new(self, alert: Alert) -> bool:
         return self.ledger.mark_once(alert.key, alert.mark, expires_at=alert.expires_at)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..events import NormalizedUsage
 from ..ledger.base import Unit
+from ..vendors import Work
 from .error_types import was_sent
 
 if TYPE_CHECKING:
@@ -27,26 +28,32 @@ def settle(record: Concluded, exchange: Exchange, exc: BaseException | None) -> 
     if budgets is None:
         return
     if record.counted is not None and exchange.reading is not None:
-        ref = f"{exchange.call.vendor.id}\0{record.counted.id}"
-        budgets.charge_work(ref, _amounts(record.cost_nano_usd, exchange.reading.usage))
+        budgets.charge_work(
+            _ref(exchange, record.counted), _amounts(record.cost_nano_usd, exchange.reading.usage)
+        )
     if money is None or not money.held:
         return
     record.hold_nano_usd = money.hold
     reading = exchange.reading
+    usage = reading.usage if reading is not None else None
     work = reading.work if reading is not None else None
     if work is not None and not work.over:
-        budgets.keep(money, f"{exchange.call.vendor.id}\0{work.id}")
+        budgets.keep(money, _ref(exchange, work))
         return
     charged = _charge(record, exchange, exc)
+    if record.hold_nano_usd is not None:
+        record.charged_nano_usd = charged or 0
     if charged is None:
-        record.charged_nano_usd = 0 if record.hold_nano_usd is not None else None
         budgets.give_back(money)
         return
-    usage = reading.usage if reading is not None else None
-    record.charged_nano_usd = charged if record.hold_nano_usd is not None else None
     if record.usage_source == "reported":
         budgets.learn(exchange, money)
     budgets.charge(money, _amounts(charged, usage))
+
+
+def _ref(exchange: Exchange, work: Work) -> str:
+    """What a ledger knows deferred work by, whichever process asks how it stands."""
+    return f"{exchange.call.vendor.id}\0{work.id}"
 
 
 def _amounts(nano: int | None, usage: NormalizedUsage | None) -> dict[Unit, int]:

@@ -7,7 +7,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..events import NormalizedUsage
-from .base import Operation, Reading, StreamShape, Vendor, count, malformed, route, text
+from .base import (
+    Operation,
+    Reading,
+    StreamShape,
+    Vendor,
+    arguments_text,
+    asks_stream,
+    count,
+    malformed,
+    route,
+    text,
+)
 from .limits import anthropic_limits
 from .openai_shapes import read_error
 
@@ -91,10 +102,7 @@ def read_message(message: Mapping[str, Any], reading: Reading) -> None:
 
 
 def _tool(block: Mapping[str, Any], position: int, reading: Reading) -> None:
-    from .._json import dumps
-
-    arguments = block.get("input")
-    sent = dumps(arguments).decode("utf-8", "replace") if arguments else ""
+    sent = arguments_text(block.get("input"))
     reading.tool(position, id=block.get("id"), name=block.get("name"), arguments=sent)
 
 
@@ -216,10 +224,6 @@ def _count_one(key: str, reading: Reading) -> None:
     reading.detail(key, (reading.details or {}).get(key, 0) + 1)
 
 
-def _asks_stream(body: Mapping[str, Any]) -> bool:
-    return body.get("stream") is True
-
-
 MESSAGES_STREAM = StreamShape(
     read_message_event,
     terminals=(b'"type":"message_stop"', b'"type": "message_stop"', b"\nevent: message_stop"),
@@ -229,7 +233,7 @@ MESSAGES = Operation(
     "chat",
     read_message,
     MESSAGES_STREAM,
-    streams=_asks_stream,
+    streams=asks_stream,
     output_cap=("max_tokens",),
     metadata="user_id",
 )
@@ -245,7 +249,7 @@ LEGACY = Operation(
     "text_completion",
     read_legacy,
     StreamShape(lambda _name, event, reading: read_legacy(event, reading)),
-    streams=_asks_stream,
+    streams=asks_stream,
     output_cap=("max_tokens_to_sample",),
 )
 

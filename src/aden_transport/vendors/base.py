@@ -20,6 +20,9 @@ __all__ = [
     "StreamShape",
     "Vendor",
     "Work",
+    "arguments_text",
+    "asked_images",
+    "asks_stream",
     "count",
     "route",
 ]
@@ -157,6 +160,24 @@ def epoch_seconds(value: Any) -> float:
 def text(value: Any, limit: int = 256) -> str | None:
     """`value` where it is a non-empty string, cut to `limit` characters; else None."""
     return value[:limit] if isinstance(value, str) and value else None
+
+
+def asks_stream(body: Mapping[str, Any]) -> bool:
+    """Whether a request says `"stream": true`, as most vendors spell the wish."""
+    return body.get("stream") is True
+
+
+def arguments_text(arguments: Any) -> str:
+    """A tool call's arguments that came as a JSON value, as text; empty where there are none."""
+    from .._json import dumps
+
+    return dumps(arguments).decode("utf-8", "replace") if arguments else ""
+
+
+def asked_images(asked: Mapping[str, Any], usage: NormalizedUsage | None) -> NormalizedUsage | None:
+    """`Operation.rate_by` of pictures: they make an answer that is too large to read, and the `n` that were
+    asked for came with it."""
+    return usage if usage is not None or "n" not in asked else NormalizedUsage(images=asked["n"])
 
 
 def count(value: Any, reading: Reading) -> int:

@@ -17,7 +17,20 @@ from .._json import loads
 from ..events import NormalizedUsage
 from . import openai
 from .anthropic import ANTHROPIC, read_legacy, read_message, read_message_event
-from .base import Headers, Operation, Reading, Route, StreamShape, Vendor, count, malformed, route, text
+from .base import (
+    Headers,
+    Operation,
+    Reading,
+    Route,
+    StreamShape,
+    Vendor,
+    arguments_text,
+    asked_images,
+    count,
+    malformed,
+    route,
+    text,
+)
 from .limits import openai_limits
 from .openai_shapes import read_chat, read_chat_event, read_completion, read_error
 
@@ -75,10 +88,7 @@ def _tool_use(call: Any, key: Any, reading: Reading) -> None:
     """A tool that the application is to run; the vendor runs those of type `server_tool_use` itself."""
     if not isinstance(call, Mapping) or call.get("type") == "server_tool_use":
         return
-    from .._json import dumps
-
-    arguments = call.get("input")
-    sent = dumps(arguments).decode("utf-8", "replace") if arguments else ""
+    sent = arguments_text(call.get("input"))
     reading.tool(key, id=call.get("toolUseId"), name=call.get("name"), arguments=sent)
 
 
@@ -371,11 +381,6 @@ def _asked_images(body: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"n": n} if isinstance(n, int) and 0 < n <= 1024 else {}
 
 
-def _image_usage(asked: Mapping[str, Any], usage: NormalizedUsage | None) -> NormalizedUsage | None:
-    """Pictures make an answer that is too large to read; all that were asked for came with it."""
-    return usage if usage is not None or "n" not in asked else NormalizedUsage(images=asked["n"])
-
-
 # -- the table ---------------------------------------------------------------------------------------
 
 CAP = (
@@ -408,7 +413,7 @@ IMAGES = Operation(
     read_invoked,
     read_headers=_read_headers,
     read_request=_asked_images,
-    rate_by=_image_usage,
+    rate_by=asked_images,
 )
 RERANK = Operation("rerank", read_invoked, read_headers=read_invocation_headers)
 NO_USE = Operation("none", metered=False)

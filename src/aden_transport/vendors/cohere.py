@@ -14,7 +14,18 @@ from typing import Any
 
 from ..events import NormalizedUsage
 from . import openai
-from .base import Operation, Reading, StreamShape, Vendor, count, malformed, route, text
+from .base import (
+    Operation,
+    Reading,
+    StreamShape,
+    Vendor,
+    arguments_text,
+    asks_stream,
+    count,
+    malformed,
+    route,
+    text,
+)
 from .limits import cohere_limits
 from .openai_shapes import read_error
 
@@ -137,12 +148,9 @@ def read_v1_chat(body: Mapping[str, Any], reading: Reading) -> None:
 
 
 def _v1_tools(calls: Any, reading: Reading) -> None:
-    from .._json import dumps
-
     for position, call in enumerate(calls if isinstance(calls, list) else ()):
         if isinstance(call, Mapping):
-            parameters = call.get("parameters")
-            sent = dumps(parameters).decode("utf-8", "replace") if parameters else ""
+            sent = arguments_text(call.get("parameters"))
             reading.tool(position, id=None, name=call.get("name"), arguments=sent)
 
 
@@ -192,17 +200,13 @@ def read_cohere_embed(body: Mapping[str, Any], reading: Reading) -> None:
     reading.detail("embeddings", len(vectors) if isinstance(vectors, list) else None)
 
 
-def _asks_stream(body: Mapping[str, Any]) -> bool:
-    return body.get("stream") is True
-
-
 V1_STREAM = StreamShape(
     read_v1_event,
     framing="ndjson",
     every_event=True,  # so that lines are told apart
     quiet=(-1, 10),  # nothing marks the last line but its end: clients read to the end of the body
 )
-V1_CHAT = Operation("chat", read_v1_chat, V1_STREAM, streams=_asks_stream)
+V1_CHAT = Operation("chat", read_v1_chat, V1_STREAM, streams=asks_stream)
 V2_CHAT = Operation(
     "chat",
     read_v2_chat,
@@ -216,9 +220,9 @@ V2_CHAT = Operation(
         ),
         quiet=(-7, 34),  # text ends in `"}}}}`, the last event does not
     ),
-    streams=_asks_stream,
+    streams=asks_stream,
 )
-GENERATE = Operation("text_completion", read_v1_generate, V1_STREAM, streams=_asks_stream)
+GENERATE = Operation("text_completion", read_v1_generate, V1_STREAM, streams=asks_stream)
 EMBED = Operation("embeddings", read_cohere_embed)
 RERANK = Operation("rerank", read_plain)
 CLASSIFY = Operation("classification", read_plain)

@@ -11,7 +11,19 @@ from ..events import NormalizedUsage
 from . import gemini_objects as objects
 from . import openai
 from .anthropic import MESSAGES_STREAM, read_message, read_message_event
-from .base import Operation, Reading, Route, StreamShape, Vendor, count, route, text
+from .base import (
+    Operation,
+    Reading,
+    Route,
+    StreamShape,
+    Vendor,
+    arguments_text,
+    asked_images,
+    asks_stream,
+    count,
+    route,
+    text,
+)
 from .gemini_usage import generate_usage, searches_billed
 from .limits import retry_after
 from .openai import CHAT, EMBEDDINGS
@@ -89,10 +101,7 @@ def _candidate(candidate: Mapping[str, Any], position: int, reading: Reading) ->
 
 
 def _function_call(call: Mapping[str, Any], reading: Reading) -> None:
-    from .._json import dumps
-
-    arguments = call.get("args")
-    sent = dumps(arguments).decode("utf-8", "replace") if arguments else ""
+    sent = arguments_text(call.get("args"))
     reading.add_text(sent)
     # Calls come whole, one a part, and have no id on the Gemini API.
     key = len(reading.tools) if reading.tools else 0
@@ -142,11 +151,6 @@ def _asked_images(body: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"n": n} if isinstance(n, int) and 0 < n <= 1024 else {}
 
 
-def _image_usage(asked: Mapping[str, Any], usage: NormalizedUsage | None) -> NormalizedUsage | None:
-    """Pictures make an answer that is too large to read; those that were asked for came with it."""
-    return usage if usage is not None or "n" not in asked else NormalizedUsage(images=asked["n"])
-
-
 def read_partner(body: Mapping[str, Any], reading: Reading) -> None:
     """Partners' models: Claude's format, or OpenAI's (Mistral, Jamba); Mistral's OCR by pages."""
     if "choices" in body:
@@ -162,10 +166,6 @@ def read_partner_event(name: str, event: Mapping[str, Any], reading: Reading) ->
     (read_chat_event if "choices" in event else read_message_event)(name, event, reading)
 
 
-def _asks_stream(body: Mapping[str, Any]) -> bool:
-    return body.get("stream") is True
-
-
 CAP = ("generationConfig.maxOutputTokens", "generation_config.max_output_tokens")
 GENERATE = Operation("generate_content", read_generate, output_cap=CAP)
 STREAM_SSE = StreamShape(
@@ -178,7 +178,7 @@ STREAM_GENERATE = Operation(
 EMBED = Operation("embeddings", read_embed)
 PREDICT = Operation("predict", read_predict)
 PREDICT_EMBEDDINGS = Operation("embeddings", read_predict)
-PREDICT_IMAGES = Operation("image_generation", read_predict, read_request=_asked_images, rate_by=_image_usage)
+PREDICT_IMAGES = Operation("image_generation", read_predict, read_request=_asked_images, rate_by=asked_images)
 INTERACTION_STREAM = StreamShape(
     objects.read_interaction_event,
     terminals=(b'"event_type":"interaction.completed"', b"\nevent: interaction.completed"),
@@ -188,7 +188,7 @@ INTERACTION = Operation(
     "interactions",
     objects.read_interaction,
     INTERACTION_STREAM,
-    streams=_asks_stream,
+    streams=asks_stream,
     output_cap=("generation_config.max_output_tokens",),
 )
 INTERACTION_POLL = Operation("interactions", objects.read_interaction, INTERACTION_STREAM, deferred=True)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..events import NormalizedUsage
-from .base import Reading, count, malformed, text
+from .base import Reading, arguments_text, count, malformed, text
 from .gemini_usage import generate_usage, interaction_usage, objects_of
 from .openai_shapes import read_error
 
@@ -57,10 +57,7 @@ def read_interaction(body: Mapping[str, Any], reading: Reading) -> None:
 def _read_step(step: Mapping[str, Any], key: Any, reading: Reading) -> None:
     if step.get("type") != "function_call":
         return
-    from .._json import dumps
-
-    arguments = step.get("arguments")
-    sent = dumps(arguments).decode("utf-8", "replace") if arguments else ""
+    sent = arguments_text(step.get("arguments"))
     reading.tool(key, id=step.get("id"), name=step.get("name"), arguments=sent)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..events import NormalizedUsage
 from . import openai
-from .base import Headers, Operation, Reading, StreamShape, Vendor, count, route, text
+from .base import Headers, Operation, Reading, StreamShape, Vendor, asks_stream, count, route, text
 from .limits import compatible_limits, whole
 from .openai_shapes import read_chat, read_chat_event, read_error
 
@@ -106,10 +106,6 @@ TASK_STREAM = StreamShape(
 )
 
 
-def _asks_stream(body: Mapping[str, Any]) -> bool:
-    return body.get("stream") is True
-
-
 def _from_headers(operation: Operation) -> Operation:
     return dataclasses.replace(operation, read_headers=read_headers)
 
@@ -161,7 +157,7 @@ def _chat_of(partner: str) -> Operation:
 
 CAP = ("parameters.max_new_tokens", "max_new_tokens")
 GENERATION = Operation(
-    "text_completion", read_task, TASK_STREAM, streams=_asks_stream, output_cap=CAP, read_headers=read_headers
+    "text_completion", read_task, TASK_STREAM, streams=asks_stream, output_cap=CAP, read_headers=read_headers
 )
 GENERATION_STREAM = dataclasses.replace(GENERATION, streams=None, always_streams=True)
 TASK = dataclasses.replace(GENERATION, name="inference")

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..events import NormalizedUsage
 from . import openai
-from .base import Operation, Reading, StreamShape, Vendor, count, malformed, route, text
+from .base import Operation, Reading, StreamShape, Vendor, asks_stream, count, malformed, route, text
 from .limits import windowed_limits
 from .openai_shapes import chat_usage, read_chat, read_chat_event, read_embeddings, read_error, seconds
 
@@ -242,10 +242,6 @@ def read_training(body: Mapping[str, Any], reading: Reading) -> None:
 # -- the table ----------------------------------------------------------------------------------------
 
 
-def _asks_stream(body: Mapping[str, Any]) -> bool:
-    return body.get("stream") is True
-
-
 assert openai.CHAT.stream is not None
 CHAT = dataclasses.replace(
     openai.CHAT,
@@ -272,7 +268,7 @@ CONVERSATION = Operation(
         ),
         every_event=True,  # an agent's tools are not named in the request
     ),
-    streams=_asks_stream,
+    streams=asks_stream,
     output_cap=("completion_args.max_tokens",),
     metadata="native",
 )
@@ -304,7 +300,7 @@ SPEECH = dataclasses.replace(
             b"\ndata: [DONE]",
         ),
     ),
-    streams=_asks_stream,
+    streams=asks_stream,
     metadata="native",
 )
 MODERATION = Operation("moderation", read_mistral_moderation, metadata="native")

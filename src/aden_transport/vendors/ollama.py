@@ -14,7 +14,7 @@ from typing import Any
 from ..events import NormalizedUsage
 from . import openai
 from .anthropic import MESSAGES
-from .base import Operation, Reading, StreamShape, Vendor, count, malformed, route, text
+from .base import Operation, Reading, StreamShape, Vendor, arguments_text, count, malformed, route, text
 from .openai_shapes import item_usage, read_error
 
 __all__ = ["OLLAMA"]
@@ -51,10 +51,7 @@ def _message(message: Mapping[str, Any], reading: Reading) -> None:
 
 
 def _tool(call: Mapping[str, Any], function: Mapping[str, Any], reading: Reading) -> None:
-    from .._json import dumps
-
-    arguments = function.get("arguments")
-    sent = dumps(arguments).decode("utf-8", "replace") if arguments else ""
+    sent = arguments_text(function.get("arguments"))
     reading.add_text(sent)
     # Calls come whole, one after the other.
     key = len(reading.tools) if reading.tools else 0

@@ -8,14 +8,10 @@ from typing import Any
 from ..events import NormalizedUsage
 from . import openai_objects as objects
 from . import openai_shapes as shapes
-from .base import Operation, StreamShape, Vendor, route, text
+from .base import Operation, StreamShape, Vendor, asks_stream, route, text
 from .limits import openai_limits
 
 __all__ = ["OPENAI", "ROUTES"]
-
-
-def _asks_stream(body: Mapping[str, Any]) -> bool:
-    return body.get("stream") is True
 
 
 def _numbers(body: Mapping[str, Any], *names: str) -> dict[str, int]:
@@ -78,7 +74,7 @@ CHAT = Operation(
         terminals=(b"\ndata: [DONE]", b"\ndata:[DONE]"),
         quiet=(-3, 125),  # `}` and a blank line; the last one ends in `]`
     ),
-    streams=_asks_stream,
+    streams=asks_stream,
     asks_usage=True,
     read_request=_chat_details,
     metadata="when_stored",
@@ -91,7 +87,7 @@ COMPLETION = Operation(
         terminals=(b"\ndata: [DONE]", b"\ndata:[DONE]"),
         quiet=(-3, 125),  # `}` and a blank line; the last one ends in `]`
     ),
-    streams=_asks_stream,
+    streams=asks_stream,
     asks_usage=True,
 )
 RESPONSE_STREAM = StreamShape(
@@ -110,7 +106,7 @@ RESPONSES = Operation(
     "responses",
     shapes.read_response,
     RESPONSE_STREAM,
-    streams=_asks_stream,
+    streams=asks_stream,
     metadata="native",
 )
 RESPONSE_POLL = Operation(
@@ -128,7 +124,7 @@ IMAGES = Operation(
         shapes.read_image_event,
         terminals=(b'"type":"image_generation.completed"', b'"type":"image_edit.completed"'),
     ),
-    streams=_asks_stream,
+    streams=asks_stream,
     read_request=_image_details,
 )
 TRANSCRIPTION = Operation(
@@ -155,7 +151,7 @@ RUN = Operation(
         quiet=(-3, 125),  # `}` and a blank line; the last one ends in `]`
         every_event=True,
     ),
-    streams=_asks_stream,
+    streams=asks_stream,
     read_request=_run_details,
     metadata="native",
 )
