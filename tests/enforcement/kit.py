@@ -34,6 +34,8 @@ class Enforced(NamedTuple):
     provider: FakeProvider
     memory: MemoryEmitter
     alerts: list[AlertEvent]
+    clients: list[openai.OpenAI]
+    """To be closed at the end."""
 
     @property
     def events(self) -> list[MetricEvent]:
@@ -52,7 +54,12 @@ class Enforced(NamedTuple):
         return self.ledger.totals([Line(key, 0, 0)])[0].spent
 
     def client(self, **given: Any) -> openai.OpenAI:
-        return openai.OpenAI(base_url=self.provider.openai_base_url, api_key="any", **given)
+        self.clients.append(openai.OpenAI(base_url=self.provider.openai_base_url, api_key="any", **given))
+        return self.clients[-1]
+
+    def close(self) -> None:
+        for client in self.clients:
+            client.close()
 
     def async_client(self, **given: Any) -> openai.AsyncOpenAI:
         return openai.AsyncOpenAI(base_url=self.provider.openai_base_url, api_key="any", **given)
@@ -67,6 +74,10 @@ def enforced(policy: Any, **options: Any) -> Iterator[Enforced]:
     )
     try:
         with FakeProvider() as provider:
-            yield Enforced(provider, memory, alerts)
+            run = Enforced(provider, memory, alerts, [])
+            try:
+                yield run
+            finally:
+                run.close()
     finally:
         uninstrument()

@@ -36,7 +36,9 @@ def run(request: pytest.FixtureRequest) -> Iterator[Enforced]:
     memory = create_memory_emitter()
     instrument(MeterOptions(emit_metric=memory, async_emit=False))
     with FakeProvider() as provider:
-        yield Enforced(provider, memory, [])
+        own = Enforced(provider, memory, [], [])
+        yield own
+        own.close()
     uninstrument()
 
 
