@@ -230,20 +230,14 @@ def budgets_of(options: MeterOptions, prices: PriceBook, former: Meter | None) -
     ledger = kept if kept is not None and same else open_ledger(options.ledger, lasting=lasting)
     for floor in floors(policy.budgets, time.time()):
         ledger.raise_to(floor.key, floor.spent, mark=floor.mark, expires_at=floor.expires_at)
-    inline = isinstance(ledger, MemoryLedger)
     return Budgets(
         Index(policy),
         ledger,
         prices=prices,
         unknown=unknown,
         wall=time.time,
-        inline=inline,
-        later=_at_once if inline else settler.put,
+        later=None if isinstance(ledger, MemoryLedger) else settler.put,
     )
-
-
-def _at_once(work: Callable[[], object]) -> None:
-    work()
 
 
 class AlertDelivery:

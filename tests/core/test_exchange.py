@@ -74,7 +74,6 @@ BUDGETS = Budgets(
     prices=PriceBook(),
     unknown=OnUnknown(),
     wall=lambda: NOON,
-    inline=False,
     later=lambda work: None,
 )
 

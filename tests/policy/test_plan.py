@@ -239,7 +239,8 @@ def test_budgets_of_a_run_count_tokens_and_calls_beside_those_of_the_policy() ->
     ]
     index = Index(load({"limit": 10}))
     call = Call({}, "openai", "m", NOON, tokens=(600, 200))
-    plan = plan_call(index, call, lambda model: (5, 4), run=run)
+    matches = [*index.match(call.attributes, NOON), *run]
+    plan = plan_call(index, call, lambda model: (5, 4), matches=matches)
     lines = plan.lines()[0]
     assert [(line.unit, line.hold, line.expected) for line in lines] == [
         ("usd", 5, 4),
@@ -251,7 +252,7 @@ def test_budgets_of_a_run_count_tokens_and_calls_beside_those_of_the_policy() ->
     assert verdict.because[0].budget_id == "run:1:tokens"
     assert verdict.reason is not None
     assert "it has spent 500 tokens of 1,000 tokens, this call may cost 600 tokens" in verdict.reason
-    only = plan_call(Index(Policy()), call, lambda model: None, matches=(), run=run)
+    only = plan_call(Index(Policy()), call, lambda model: None, matches=run)
     assert only.stop is None
 
 
@@ -392,7 +393,7 @@ def test_a_rate_that_is_kept_delays_nothing_while_a_budget_does() -> None:
 
 def test_explain_of_a_run_that_counts_no_dollars() -> None:
     run = [match_of(Budget("run:1", "context", "run", Terms(3, unit="calls")), NOON)]
-    plan = plan_call(Index(Policy()), Call({}, "openai", "m", NOON), lambda model: None, run=run)
+    plan = plan_call(Index(Policy()), Call({}, "openai", "m", NOON), lambda model: None, matches=run)
     assert explain_call(plan, decide(plan)).splitlines()[1:] == [
         "  budget run:1: limit 3 calls",
         "  candidate m: no budget of dollars",

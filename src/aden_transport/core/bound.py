@@ -13,13 +13,23 @@ from threading import Lock
 from typing import Any, NamedTuple
 
 from ..events import NormalizedUsage
-from ..vendors.base import MAX_COUNT
+from ..vendors.base import MAX_COUNT, Operation
 from ..vendors.ceilings import Ceiling, Ceilings, drawn_tokens, framing, image_tokens
 from .classify import Call
 from .media import find_media
 from .rewrite import MAX_PARSED_REQUEST
 
-__all__ = ["Bound", "KnownTotals", "upper_usage"]
+__all__ = [
+    "CALLERS",
+    "TURN_MEMBERS",
+    "Bound",
+    "KnownTotals",
+    "is_generation",
+    "is_text",
+    "marks_cache",
+    "searches_itself",
+    "upper_usage",
+]
 
 
 class Bound(NamedTuple):
@@ -164,7 +174,7 @@ def _generation(asked: Asked) -> Bound:
         raise Unbounded("the body is not seen")
     if not SERVER_WORK.isdisjoint(body) or asked.size > MAX_PARSED_REQUEST:
         _refuse_server_work(asked)
-    if _searches_itself(asked.model or ""):
+    if searches_itself(asked.model or ""):
         raise Unbounded("a model with tools of its own")
     tools = body.get("tools") or body.get("functions") or body.get("toolConfig")
     own = _tools(asked, tools) if tools else NO_TOOLS
@@ -231,18 +241,23 @@ SEARCHING = ("deep-research", "search-preview", "search-api", "compound", ":onli
 
 
 @lru_cache(maxsize=1024)
-def _searches_itself(model: str) -> bool:
+def searches_itself(model: str) -> bool:
     return any(part in model for part in SEARCHING)
 
 
 def _cache_writes(asked: Asked) -> int:
     """Where the caller says what to cache, nothing else is written; elsewhere the vendor decides."""
-    if asked.call.vendor.id not in EXPLICIT_CACHE and "claude" not in (asked.model or ""):
+    if not marks_cache(asked.call.vendor.id, asked.model):
         return 1
     raw = asked.raw
     if b"cache_control" in raw or b"cachePoint" in raw:
         return 2 if b'"1h"' in raw else 1
     return 0
+
+
+def marks_cache(vendor: str, model: str | None) -> bool:
+    """Whether the request says what is written to the prompt cache."""
+    return vendor in EXPLICIT_CACHE or (model is not None and "claude" in model)
 
 
 EXPLICIT_CACHE = frozenset({"anthropic", "bedrock", "gemini", "vertex"})
@@ -378,14 +393,16 @@ def _is_text(body: Mapping[str, Any]) -> bool:
         for turn in turns:
             if turn.__class__ is not dict or not TURN_MEMBERS.issuperset(turn):
                 return False
-            parts: Any = turn.get(member)
-            if parts.__class__ is list:
-                for part in parts:
-                    if part.__class__ is not dict or not TEXT_MEMBERS.issuperset(part):
-                        return False
-            elif parts is not None and parts.__class__ is not str:
+            if not is_text(turn.get(member)):
                 return False
     return TEXTUAL.issuperset([body.get(name).__class__ for name in PROMPTS])
+
+
+def is_text(content: Any) -> bool:
+    """Whether the content of a message is text, or nothing."""
+    if content.__class__ is list:
+        return all(part.__class__ is dict and TEXT_MEMBERS.issuperset(part) for part in content)
+    return content is None or content.__class__ is str
 
 
 OTHER_CONTENT = frozenset({"documents", "images", "inputs", "instances", "requests", "chat_history"})
@@ -695,3 +712,8 @@ READERS: Mapping[str, Callable[[Asked], Bound]] = {
     "video": _video,
 }
 """Operations that have a bound. Batches, training, transcription, pages, runs and conversations have none."""
+
+
+def is_generation(operation: Operation) -> bool:
+    """Whether a prompt is answered with text."""
+    return READERS.get(operation.name) is _generation

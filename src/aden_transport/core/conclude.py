@@ -62,7 +62,7 @@ def conclude(exchange: Exchange, ending: Ending, exc: BaseException | None, now:
         _take_exception(record, exchange, exc)
     elif ending == REFUSED:
         record.error = exchange.decision.reason
-    if exchange.money is not None or exchange.settings.budgets is not None:
+    if exchange.held is not None or exchange.settings.budgets is not None:
         settle(record, exchange, exc)
     exchange.forget()
     return MetricEvent.unread(record)

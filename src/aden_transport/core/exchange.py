@@ -30,7 +30,7 @@ from .conclude import CLOSED, COMPLETE, EOF, FAILED, REFUSED, Ending, conclude, 
 from .decide import decided, decision_from_hook, refusal
 from .header_figures import AnswerHeaders
 from .observe import BodyObserver, StreamObserver, ignore
-from .reserve import Money
+from .reserve import Money, Plain
 from .rewrite import MAX_PARSED_REQUEST
 from .runs import active_runs
 from .settings import Settings
@@ -80,7 +80,8 @@ class Exchange:
     feed: Callable[[bytes], None] = staticmethod(ignore)
     """Takes each piece of the response body as it passes. Synchronous and bounded."""
     attempt = 0
-    money: Money | None = None
+    held: Money | Plain | None = None
+    """As it was taken; see `money`."""
     _known_logical: LogicalCall | None = None
 
     def __init__(self, settings: Settings, call: Call, wire: WireRequest, rank: int = 0) -> None:
@@ -147,6 +148,18 @@ class Exchange:
         return found
 
     @property
+    def money(self) -> Money | None:
+        """What is held, and why; None where no budget was asked."""
+        held = self.held
+        if held.__class__ is tuple:
+            held = self.held = held[0].named(self, held)
+        return held  # type: ignore[return-value]
+
+    @money.setter
+    def money(self, money: Money | None) -> None:
+        self.held = money
+
+    @property
     def span_id(self) -> str:
         """16 hex digits."""
         return f"{self.number:016x}"
@@ -192,9 +205,13 @@ class Exchange:
         budgets = settings.budgets
         if budgets is None and active_runs():
             budgets = settings.run_budgets()
-        if budgets is not None and judged and self.money is None:
+        if budgets is not None and judged and self.held is None:
             logical = self._known_logical
             if logical is None or not isinstance(logical.money, Money):
+                if logical is None or not logical.waited_s:
+                    self.held = budgets.hold_plain(self)
+                    if self.held is not None:
+                        return self._begin(judged)
                 money = Money(budgets, f"{self.span_id}{settings.bits(64):016x}", self.model)
                 money.waited_s = 0.0 if logical is None else logical.waited_s
                 return self._consult(money)
@@ -570,6 +587,7 @@ class Exchange:
             if self.money is not None:
                 self.money.budgets.charge(self.money, {})
             return
+        self.held = None
         if event is not None:
             self.settings.emit(event)
 

@@ -6,6 +6,7 @@ Deterministic: the same answers in the same order give the same expectations. Re
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import replace
 from threading import Lock
@@ -46,50 +47,60 @@ class Learned(NamedTuple):
 
 
 class _Key:
-    """The memory behind one `Learned`, which is replaced as a whole."""
+    """The memory behind one `Learned`. Reads may see a mean and a count of neighbouring answers."""
 
-    __slots__ = ("counts", "learned")
+    __slots__ = ("_counted", "_quantile", "answers", "counts", "input_ratio", "output")
 
     def __init__(self) -> None:
+        self._quantile = self._counted = 0
+        self.answers = 0
+        self.input_ratio = 1.0
+        self.output = 0.0
         self.counts = bytearray(BUCKETS)
-        self.learned = Learned(0, 1.0, 0.0, 0)
 
     def take(self, ratio: float | None, output: int) -> None:
-        known = self.learned
-        answers = known.answers + 1
-        weight = max(WEIGHT, 1 / answers)
-        kept = known.input_ratio
-        mean_ratio = kept if ratio is None else kept + (ratio - kept) * weight
+        self.answers = answers = self.answers + 1
+        weight = WEIGHT if answers > 10 else 1 / answers
+        if ratio is not None:
+            self.input_ratio += (ratio - self.input_ratio) * weight
+        self.output += (output - self.output) * weight
         bucket = _bucket(output)
-        if self.counts[bucket] == FULL:
-            self.counts[:] = bytes(count >> 1 for count in self.counts)
-        self.counts[bucket] += 1
-        mean = known.output + (output - known.output) * weight
-        self.learned = Learned(answers, mean_ratio, mean, self._quantile())
+        counts = self.counts
+        if counts[bucket] == FULL:
+            counts[:] = bytes(count >> 1 for count in counts)
+        counts[bucket] += 1
 
-    def _quantile(self) -> int:
+    @property
+    def learned(self) -> Learned:
+        return Learned(self.answers, self.input_ratio, self.output, self.quantile())
+
+    def quantile(self) -> int:
+        """Of some answers ago, once there were many."""
+        if self.answers >= self._counted + (self._counted >> 4):
+            self._counted, self._quantile = self.answers + 1, self._count()
+        return self._quantile
+
+    def _count(self) -> int:
         wanted = math.ceil(QUANTILE * sum(self.counts))
         seen = 0
         for bucket, count in enumerate(self.counts):
             seen += count
             if seen >= wanted:
-                return _top_of(bucket)
-        return _top_of(BUCKETS - 1)  # pragma: no cover - the counts add up
+                return TOPS[bucket]
+        return TOPS[-1]  # pragma: no cover - the counts add up
 
 
 def _bucket(tokens: int) -> int:
     """The first bucket whose top is not less than `tokens`."""
-    if tokens <= 1:
-        return 0
-    bucket = math.ceil(math.log2(tokens) * PER_OCTAVE)
-    if _top_of(bucket - 1) >= tokens:
-        bucket -= 1
-    return min(bucket, BUCKETS - 1)
+    return min(bisect_left(TOPS, tokens), BUCKETS - 1)
 
 
 def _top_of(bucket: int) -> int:
     # Whole fourths of octaves are exact powers, so that a power of two is its own top.
     return math.ceil(2 ** (bucket / PER_OCTAVE))
+
+
+TOPS = [_top_of(bucket) for bucket in range(BUCKETS)]
 
 
 class Expectation:
@@ -124,15 +135,23 @@ class Expectation:
 
     def learned(self, model: str, feature: str | None) -> Learned | None:
         """What is known of the feature's calls, else of all of the model's; None before the first."""
+        found = self._find(model, feature)
+        return None if found is None else found.learned
+
+    def _find(self, model: str, feature: str | None) -> _Key | None:
         model = model[:MAX_NAME]
         found = self._keys.get((model, feature[:MAX_NAME])) if feature is not None else None
-        found = found or self._keys.get((model, None))
-        return None if found is None else found.learned
+        return found or self._keys.get((model, None))
+
+    def means(self, model: str, feature: str | None) -> tuple[float, float]:
+        """Reported input tokens for one that was estimated, and output tokens, as they are expected."""
+        found = self._find(model, feature)
+        return (1.0, DEFAULT_OUTPUT) if found is None else (found.input_ratio, found.output)
 
     def output_quantile(self, model: str, feature: str | None) -> int | None:
         """For `hold_nano` where a budget is not hard and the request names no cap."""
-        learned = self.learned(model, feature)
-        return None if learned is None else learned.quantile
+        found = self._find(model, feature)
+        return None if found is None else found.quantile()
 
     def expected_usage(
         self, model: str, feature: str | None, estimated_input: int, bound: Bound
@@ -142,12 +161,11 @@ class Expectation:
         Characters, pictures and search units are as the request says. Before anything is learned the input
         is as estimated, and the output `DEFAULT_OUTPUT` tokens.
         """
-        learned = self.learned(model, feature)
-        most = bound.usage
-        if learned is None and most is None:
+        found, most = self._find(model, feature), bound.usage
+        if found is None and most is None:
             return None
-        ratio, output = (1.0, DEFAULT_OUTPUT) if learned is None else (learned[1], math.ceil(learned[2]))
-        given = math.ceil(estimated_input * ratio)
+        ratio, mean = self.means(model, feature)
+        given, output = math.ceil(estimated_input * ratio), math.ceil(mean)
         if most is None:
             return NormalizedUsage(given, output)
         given, output = min(given, most.input_tokens), min(output, most.output_tokens)

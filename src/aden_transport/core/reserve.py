@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .._guard import internal_fault
 from ..errors import LedgerUnavailable
 from ..events import BudgetStatus
 from ..ledger.base import NEVER, Ledger, Line, Outcome, Unit
+from ..ledger.memory import MemoryLedger
 from ..policy import Call as Asked
 from ..policy import Index, OnUnknown, Plan, Verdict, decide, older_keys, plan_call
 from ..policy.verdict import ALLOWED, Alert, Explanation
@@ -19,12 +20,13 @@ from ..vendors.ceilings import Ceilings
 from .bound import Bound, KnownTotals, upper_usage
 from .expectation import Expectation
 from .hold import hold_nano
+from .plain import PlainCalls
 from .runs import active_runs, budget
 
 if TYPE_CHECKING:
     from .exchange import Exchange
 
-__all__ = ["Budgets", "Money"]
+__all__ = ["Budgets", "Money", "Plain"]
 
 HOLD_S = 3600.0
 """After so long a hold that nobody ended is settled at its amount; no answer takes longer."""
@@ -36,62 +38,44 @@ EMPTY: Mapping[str, Any] = {}
 
 
 class Money:
-    """What is held for one attempt, and why."""
+    """What is held for one attempt, and why. Defaults stand on the class: few calls come to need more."""
 
-    __slots__ = (
-        "about",
-        "after_hook",
-        "budgets",
-        "held",
-        "model",
-        "op_id",
-        "outcome",
-        "plan",
-        "tried_s",
-        "waited_s",
-        "waits",
-    )
+    about = 0
+    """Tokens of the input as its bytes tell; 0: nobody asks what calls probably cost."""
+    plan: Plan | None = None
+    outcome: Outcome | None = None
+    held = False
+    hold: int | None = None
+    """Nano-dollars; None where no budget of dollars holds any."""
+    expected: int | None = None
+    hard = False
+    """Whether a limit holds whatever happens."""
+    waits = False
+    """Whether the exchange is waiting, to ask again afterwards."""
+    waited_s = 0.0
+    """How long a policy has delayed the call."""
+    tried_s = 0.0
+    """How long it has waited for holds of other calls to settle."""
+    after_hook = False
+    """Whether the hook has been asked."""
 
     def __init__(self, budgets: Budgets, op_id: str, model: str | None) -> None:
         self.budgets = budgets
         self.op_id = op_id
         self.model = model
         """The model that is asked for."""
-        self.about = 0
-        """Tokens of the input as its bytes tell."""
-        self.plan: Plan | None = None
-        self.outcome: Outcome | None = None
-        self.held = False
-        self.waits = False
-        """Whether the exchange is waiting, to ask again afterwards."""
-        self.waited_s = 0.0
-        """How long a policy has delayed the call."""
-        self.tried_s = 0.0
-        """How long it has waited for holds of other calls to settle."""
-        self.after_hook = False
-        """Whether the hook has been asked."""
 
-    @property
-    def hold(self) -> int | None:
-        """Nano-dollars; None where no budget of dollars holds any."""
-        return self._most("hold")
+    def take(self, outcome: Outcome) -> None:
+        """What a ledger has answered."""
+        self.outcome, self.held = outcome, outcome.kind == "held"
+        lines = self.plan.candidates[outcome.candidate].lines if self.held and self.plan is not None else ()
+        self.hold = max([line.hold for line in lines if line.unit == "usd"], default=None)
+        self.expected = max([line.expected for line in lines if line.unit == "usd"], default=None)
+        self.hard = any(line.limit_held != NEVER for line in lines)
 
-    @property
-    def expected(self) -> int | None:
-        return self._most("expected")
 
-    @property
-    def hard(self) -> bool:
-        """Whether a limit holds whatever happens."""
-        return any(line.limit_held != NEVER for line in self._lines())
-
-    def _most(self, name: str) -> int | None:
-        return max((getattr(line, name) for line in self._lines() if line.unit == "usd"), default=None)
-
-    def _lines(self) -> Any:
-        if self.plan is None or self.outcome is None or self.outcome.kind != "held":
-            return ()
-        return self.plan.candidates[self.outcome.candidate].lines
+Plain: TypeAlias = "tuple[Budgets, int, int, int, bool]"
+"""What is held for a plain call: by whom, hold, expectation, `Money.about`, and whether a limit is hard."""
 
 
 class Budgets:
@@ -105,23 +89,58 @@ class Budgets:
         prices: PriceBook,
         unknown: OnUnknown,
         wall: Callable[[], float],
-        inline: bool,
-        later: Callable[[Callable[[], object]], None],
+        later: Callable[[Callable[[], object]], None] | None = None,
     ) -> None:
+        """`later` carries out what need not be waited for; None: the ledger answers at once."""
         self.index = index
         self.ledger = ledger
-        self.inline = inline
+        self.inline = later is None
         """Whether the ledger answers at once, so that a call need not wait for it on its loop."""
+        self._memory = ledger if later is None and isinstance(ledger, MemoryLedger) else None
         self._prices = prices
         self._unknown = unknown
         self._wall = wall
-        self._later = later
+        self._later = later or _at_once
         self._ceilings = Ceilings()
         self._seen = KnownTotals()
         self._learned = Expectation()
+        self._plain = PlainCalls(prices, self._ceilings, self._learned)
         self._sweep_at = 0.0
 
     # -- before ------------------------------------------------------------------------------------
+
+    def hold_plain(self, exchange: Exchange) -> Plain | None:
+        """The hold of a plain call on whose budgets nothing is in force; None: `ask` has to say."""
+        memory, at = self._memory, exchange.started_at
+        if memory is None or at >= self._sweep_at or active_runs():
+            return None
+        found = self.index.takes(exchange.metadata, at)
+        if found is None:
+            return None
+        takes, expects, hard = found
+        amounts = self._plain.amounts(exchange, expects, hard)
+        if amounts is None:
+            return None
+        hold, expected, about = amounts
+        if not memory.take(exchange.number, takes, hold, expected, at + HOLD_S):
+            return None
+        return self, hold, expected, about, hard
+
+    def named(self, exchange: Exchange, plain: Plain) -> Money:
+        """A plain hold as one that may end in any way."""
+        money = Money(self, exchange.span_id, exchange.model)
+        _, money.hold, money.expected, money.about, money.hard = plain
+        if self._memory is not None:
+            self._memory.name(exchange.number, money.op_id)
+        money.held = True
+        return money
+
+    def end_plain(self, exchange: Exchange, plain: Plain, cost: int) -> None:
+        """Settle a plain hold at what was reported."""
+        assert self._memory is not None
+        self._memory.end(exchange.number, cost)
+        if plain[3] or exchange.call.operation.name in REFERRED:
+            self.learn(exchange, plain[3])
 
     def ask(self, exchange: Exchange, money: Money) -> Verdict:
         """Plan the call, reserve what it may cost, and say what is to be done."""
@@ -142,7 +161,7 @@ class Budgets:
             outcome = self.ledger.reserve(
                 money.op_id, plan.lines(waited=money.waited_s > 0), now=now, expires_at=now + HOLD_S
             )
-            money.outcome, money.held = outcome, outcome.kind == "held"
+            money.take(outcome)
             verdict = decide(plan, outcome, waited_s=money.waited_s)
             return self._with_new_alerts(verdict)
         except LedgerUnavailable as exc:
@@ -155,28 +174,32 @@ class Budgets:
             usage = self._bound(exchange, model).usage
             most = 0 if usage is None else usage.total_tokens
             asked.tokens = (most, most)
+        matches = self.index.match(asked.attributes, asked.at)
+        matches += [match for run in runs for match in run.matches]
+        hard = any(match.terms.ladder.limit_held != NEVER for match in matches)
         return plan_call(
             self.index,
             asked,
-            partial(self._bounds, exchange),
+            partial(self._bounds, exchange, hard),
             unknown=self._unknown,
             hindered=partial(_hindered, exchange),
-            run=[match for run in runs for match in run.matches],
+            matches=matches,
         )
 
-    def _bounds(self, exchange: Exchange, model: str | None) -> Any:
+    def _bounds(self, exchange: Exchange, hard: bool, model: str | None) -> Any:
         """`(hold, expected)` in nano-dollars, or which of price and size is not known."""
         bound = self._bound(exchange, model)
         if bound.usage is None:
             return "size"
         prices = self._prices_of(exchange, model, bound)
-        hold = hold_nano(prices, bound)
+        feature = (exchange.metadata or EMPTY).get("feature")
+        usual = None if hard else self._learned.output_quantile(model or "", feature)
+        hold = hold_nano(prices, bound, hard, usual)
         if hold is None:
             return "price"
         about = -(-bound.usage.input_tokens // 4)
         if exchange.money is not None:
             exchange.money.about = about
-        feature = (exchange.metadata or EMPTY).get("feature") or ""
         likely = self._learned.expected_nano(prices, model or "", feature, about, bound)
         return hold, hold if likely is None else min(likely, hold)
 
@@ -240,9 +263,10 @@ class Budgets:
 
     def charge(self, money: Money, amounts: Mapping[Unit, int]) -> None:
         """End a hold; what is not in `amounts` is taken at the hold."""
-        if money.held:
-            money.held = False
-            self._later(partial(self.ledger.settle, money.op_id, amounts))
+        if not money.held:
+            return
+        money.held = False
+        self._later(partial(self.ledger.settle, money.op_id, amounts))
 
     def keep(self, money: Money, ref: str) -> None:
         """Leave a hold open for work that goes on, under the vendor's id of it."""
@@ -255,16 +279,25 @@ class Budgets:
         """End the hold of work that is over, whoever began it."""
         self._later(partial(self.ledger.settle_deferred, ref, amounts))
 
-    def learn(self, exchange: Exchange, money: Money) -> None:
-        """Take an answer's reported usage for what to expect of the next."""
+    def learn(self, exchange: Exchange, about: int) -> None:
+        """Take an answer's reported usage for what to expect of the next. `about`: tokens of the input as its
+        bytes tell; 0 where nobody asks what calls probably cost."""
         reading = exchange.reading
         if reading is None or reading.usage is None:
             return
-        if reading.response_id is not None:
+        if reading.response_id is not None and exchange.call.operation.name in REFERRED:
             self._seen.note(reading.response_id, reading.usage.total_tokens)
-        if money.about:
-            feature = (exchange.metadata or EMPTY).get("feature") or ""
-            self._learned.learn(exchange.sent_model or "", feature, money.about, reading.usage)
+        if about:
+            feature = (exchange.metadata or EMPTY).get("feature")
+            self._learned.learn(exchange.sent_model or "", feature, about, reading.usage)
+
+
+REFERRED = frozenset({"responses", "responses_compact", "interactions", "conversation"})
+"""Operations whose answers later requests may refer to by their ids."""
+
+
+def _at_once(work: Callable[[], object]) -> None:
+    work()
 
 
 def _over(run: budget) -> Verdict:

@@ -23,20 +23,23 @@ MORE_OUTPUT = 1.25
 
 def settle(record: Concluded, exchange: Exchange, exc: BaseException | None) -> None:
     """End the hold of an attempt that has ended, and write down what was held and charged."""
+    held, cost, reading = exchange.held, record.cost_nano_usd, exchange.reading
+    work = None if reading is None else reading.work
+    if held.__class__ is tuple and cost is not None and record.usage_source == "reported" and work is None:
+        # Nearly every call.
+        record.hold_nano_usd, record.charged_nano_usd = held[1], cost
+        held[0].end_plain(exchange, held, cost)
+        return
     money = exchange.money
     budgets = exchange.settings.budgets if money is None else money.budgets
     if budgets is None:
         return
-    if record.counted is not None and exchange.reading is not None:
-        budgets.charge_work(
-            _ref(exchange, record.counted), _amounts(record.cost_nano_usd, exchange.reading.usage)
-        )
+    if record.counted is not None and reading is not None:
+        budgets.charge_work(_ref(exchange, record.counted), _amounts(cost, reading.usage))
     if money is None or not money.held:
         return
     record.hold_nano_usd = money.hold
-    reading = exchange.reading
-    usage = reading.usage if reading is not None else None
-    work = reading.work if reading is not None else None
+    usage = None if reading is None else reading.usage
     if work is not None and not work.over:
         budgets.keep(money, _ref(exchange, work))
         return
@@ -47,7 +50,7 @@ def settle(record: Concluded, exchange: Exchange, exc: BaseException | None) -> 
         budgets.give_back(money)
         return
     if record.usage_source == "reported":
-        budgets.learn(exchange, money)
+        budgets.learn(exchange, money.about)
     budgets.charge(money, _amounts(charged, usage))
 
 

@@ -12,15 +12,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeAlias
 
-__all__ = ["NEVER", "Ledger", "Line", "Outcome", "Totals", "Unit"]
+__all__ = ["NEVER", "UNLIMITED", "Ledger", "Line", "Outcome", "Take", "Totals", "Unit"]
 
 Unit = Literal["usd", "tokens", "calls"]
 """What a budget counts; `"usd"` in nano-dollars."""
 
 NEVER = -1
 """A bound that is not there."""
+
+
+UNLIMITED = 2**62
+"""More than any sum."""
+
+Take: TypeAlias = tuple[str, int, int, int]
+"""A budget of dollars for a call on which nothing is in force: the key of a line, what may be held and what
+may be expected at most (else `UNLIMITED`), and the expected sum from which on something is in force."""
 
 
 @dataclass(slots=True)

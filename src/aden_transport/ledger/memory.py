@@ -10,9 +10,10 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 from .._fork import on_fork_in_child
-from .base import Line, Outcome, Totals, Unit
+from .base import Line, Outcome, Take, Totals, Unit
 from .idle import IdleSums
 from .rule import judge
 
@@ -38,6 +39,7 @@ class MemoryLedger:
         self._idle = IdleSums()
         self._marks = IdleSums()
         self._holds: dict[str, _Hold] = {}
+        self._taken: dict[int, _Taken] = {}
         self._refs: dict[str, str] = {}
         self._disputed: dict[str, _Dispute] = {}
         self._now = 0.0
@@ -50,16 +52,59 @@ class MemoryLedger:
     ) -> Outcome:
         with self._lock:
             before = self._holds.get(op_id)
-            if before is not None:
+            if before is not None and before.outcome is not None:
                 return before.outcome
             outcome = judge(candidates, self._totals)
             if outcome.kind == "held":
-                lines = candidates[outcome.candidate]
-                self._holds[op_id] = _Hold(lines, self._hold(lines), expires_at, outcome)
+                parts = [self._hold(line) for line in candidates[outcome.candidate]]
+                self._holds[op_id] = _Hold(parts, expires_at, outcome)
             self._now = now
             if len(self._hot) > self._hot_keys:
                 self._put_away()
             return outcome
+
+    def take(self, number: int, takes: Sequence[Take], hold: int, expected: int, expires_at: float) -> bool:
+        """`reserve` for a call that costs `hold` at most on each of its budgets, if nothing is in force on
+        any of them; else False, and nothing is held. Sums that are not in use yet are left to `reserve`.
+
+        The hold is ended by `end`, or has an `op_id` from `name` on.
+        """
+        hot, found = self._hot, []
+        with self._lock:
+            for key, limit_held, limit_expected, quiet_below in takes:
+                sums = hot.get(key)
+                if sums is None:
+                    return False
+                spent = sums.spent
+                likely = spent + sums.expected + expected
+                if spent + sums.held + hold > limit_held or likely > limit_expected or likely >= quiet_below:
+                    return False
+                found.append(sums)
+            for sums in found:
+                sums.held += hold
+                sums.expected += expected
+                sums.holds += 1
+            self._taken[number] = (found, hold, expected, expires_at)
+        return True
+
+    def end(self, number: int, amount: int) -> None:
+        """Settle what was taken at `amount`."""
+        with self._lock:
+            taken = self._taken.pop(number, None)
+            if taken is not None:
+                found, hold, expected, _ = taken
+                for sums in found:
+                    sums.spent += amount
+                    sums.held -= hold
+                    sums.expected -= expected
+                    sums.holds -= 1
+
+    def name(self, number: int, op_id: str) -> None:
+        """Make what was taken a hold like others."""
+        with self._lock:
+            taken = self._taken.pop(number, None)
+            if taken is not None:
+                self._holds[op_id] = _named(taken)
 
     def settle(self, op_id: str, amounts: Mapping[Unit, int]) -> bool:
         with self._lock:
@@ -105,6 +150,8 @@ class MemoryLedger:
 
     def sweep(self, now: float) -> Sequence[str]:
         with self._lock:
+            for number in [number for number, taken in self._taken.items() if taken[3] <= now]:
+                self._holds[str(number)] = _named(self._taken.pop(number))
             late = {op_id: hold for op_id, hold in self._holds.items() if hold.expires_at <= now}
             for op_id, hold in late.items():
                 self._end(op_id, {})
@@ -121,7 +168,7 @@ class MemoryLedger:
             return {key: dispute.amount for key, dispute in self._disputed.items()}
 
     def open_holds(self) -> int:
-        return len(self._holds)
+        return len(self._holds) + len(self._taken)
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -152,7 +199,7 @@ class MemoryLedger:
         sums = self._hot.get(key)
         if sums is None:
             # In this order: a fork in between leaves the sum in both places rather than in none.
-            sums = self._hot[key] = _Sums(self._idle.get(key), expires_at)
+            sums = self._hot[key] = _Sums(key, self._idle.get(key), expires_at)
             self._idle.drop(key)
         return sums
 
@@ -161,15 +208,12 @@ class MemoryLedger:
         self._marks.forget(self._now)
         return self._marks.get(name) == 0 and self._marks.put(name, 1, expires_at)
 
-    def _hold(self, lines: Sequence[Line]) -> list[_Sums]:
-        taken = []
-        for line in lines:
-            sums = self._hot.get(line.key) or self._sums(line.key, line.expires_at)
-            sums.held += line.hold
-            sums.expected += line.expected
-            sums.holds += 1
-            taken.append(sums)
-        return taken
+    def _hold(self, line: Line) -> _Part:
+        sums = self._hot.get(line.key) or self._sums(line.key, line.expires_at)
+        sums.held += line.hold
+        sums.expected += line.expected
+        sums.holds += 1
+        return sums, line.unit, line.hold, line.expected
 
     def _end(self, op_id: str, amounts: Mapping[Unit, int] | None) -> bool:
         """Nothing is spent where there are no `amounts`."""
@@ -178,20 +222,19 @@ class MemoryLedger:
             return False
         if hold.ref is not None:
             del self._refs[hold.ref]
-        for line, sums in zip(hold.lines, hold.sums, strict=True):
-            held = line.hold
+        for sums, unit, held, expected in hold.parts:
             if amounts is not None:
-                sums.spent += amounts.get(line.unit, held)
+                sums.spent += amounts.get(unit, held)
             sums.held -= held
-            sums.expected -= line.expected
+            sums.expected -= expected
             sums.holds -= 1
         return True
 
     def _dispute(self, hold: _Hold) -> None:
-        for line in hold.lines:
-            if line.unit == "usd" and line.hold:
-                dispute = self._disputed.setdefault(line.key, _Dispute(line.expires_at))
-                dispute.amount += line.hold
+        for sums, unit, held, _ in hold.parts:
+            if unit == "usd" and held:
+                dispute = self._disputed.setdefault(sums.key, _Dispute(sums.expires_at))
+                dispute.amount += held
 
     # -- bounds -------------------------------------------------------------------------------------
 
@@ -221,7 +264,7 @@ class MemoryLedger:
     def _renew_in_child(self) -> None:
         """The calls that are open are the parent's. The lock may be held by a thread that is not here."""
         self._lock = threading.Lock()
-        self._holds, self._refs = {}, {}
+        self._holds, self._refs, self._taken = {}, {}, {}
         for sums in self._hot.values():
             sums.held = sums.expected = sums.holds = 0
 
@@ -229,9 +272,10 @@ class MemoryLedger:
 class _Sums:
     """Of one key."""
 
-    __slots__ = ("expected", "expires_at", "held", "holds", "spent")
+    __slots__ = ("expected", "expires_at", "held", "holds", "key", "spent")
 
-    def __init__(self, spent: int, expires_at: float) -> None:
+    def __init__(self, key: str, spent: int, expires_at: float) -> None:
+        self.key = key
         self.spent = spent
         self.held = 0
         self.expected = 0
@@ -239,17 +283,27 @@ class _Sums:
         self.expires_at = expires_at
 
 
-class _Hold:
-    __slots__ = ("expires_at", "lines", "outcome", "ref", "sums")
+_Part: TypeAlias = tuple[_Sums, Unit, int, int]
+"""Of a hold, on one key: its unit, and what is held and expected there."""
 
-    def __init__(
-        self, lines: Sequence[Line], sums: Sequence[_Sums], expires_at: float, outcome: Outcome
-    ) -> None:
-        self.lines = lines
-        self.sums = sums
+
+_Taken: TypeAlias = tuple[list[_Sums], int, int, float]
+"""The sums of dollars on which `take` has held, and as in `_Hold`: hold, expectation, when it expires."""
+
+
+class _Hold:
+    __slots__ = ("expires_at", "outcome", "parts", "ref")
+
+    def __init__(self, parts: Sequence[_Part], expires_at: float, outcome: Outcome | None) -> None:
+        self.parts = parts
         self.expires_at = expires_at
         self.outcome = outcome
         self.ref: str | None = None
+
+
+def _named(taken: _Taken) -> _Hold:
+    found, hold, expected, expires_at = taken
+    return _Hold([(sums, "usd", hold, expected) for sums in found], expires_at, None)
 
 
 class _Dispute:

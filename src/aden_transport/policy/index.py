@@ -7,9 +7,10 @@ is kept of it is its key, for the ten thousand names of late.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
+from ..ledger.base import NEVER, UNLIMITED, Take
 from .distinct import Distinct
 from .values import (
     ATTRIBUTES,
@@ -45,6 +46,41 @@ class Match(NamedTuple):
     window: Window
     terms: Terms
     """Of the budget."""
+    take: Take | None = None
+    """How a call finds it on which nothing is in force; None where a line says more than that."""
+
+
+def take_of(ledger_key: str, window: Window, terms: Terms) -> Take | None:
+    """Of budgets of dollars without older windows, that stop what does not fit and set nothing."""
+    ladder = terms.ladder
+    if terms.unit != "usd" or window.older or ladder.relief or ladder.stops_all or terms.max_output_tokens:
+        return None
+    held, expected, first = ladder.limit_held, ladder.limit_expected, ladder.first_at
+    return (
+        ledger_key,
+        UNLIMITED if held == NEVER else held,
+        UNLIMITED if expected == NEVER else expected,
+        UNLIMITED if first == NEVER else first,
+    )
+
+
+class Takes(NamedTuple):
+    """All budgets of a call, for `MemoryLedger.take`."""
+
+    takes: tuple[Take, ...]
+    looks_ahead: bool
+    """Whether anything depends on what calls are expected to cost."""
+    hard: bool
+    """Whether a limit holds whatever happens."""
+
+
+def takes_of(matches: Sequence[Match]) -> Takes | None:
+    """None where there is none, or a line of theirs says more than a `Take` can."""
+    takes = tuple([match.take for match in matches if match.take is not None])
+    if not takes or len(takes) < len(matches):
+        return None
+    ahead = any(match.terms.looks_ahead for match in matches)
+    return Takes(takes, ahead, any(take[1] != UNLIMITED for take in takes))
 
 
 class Rules(NamedTuple):
@@ -54,6 +90,10 @@ class Rules(NamedTuple):
     throttles: tuple[ThrottleRule, ...]
     degradations: tuple[DegradeRule, ...]
     alerts: tuple[AlertRule, ...]
+
+
+_Kept: TypeAlias = tuple[dict[str, Budget], float, float, list[Match], Takes | None]
+"""Global budgets, the times between which they have these windows, and as calls meet them."""
 
 
 class Index:
@@ -66,10 +106,11 @@ class Index:
     def __init__(self, policy: Policy, *, max_names: int = 100_000) -> None:
         self.policy = policy
         self._globals: dict[str, Budget] = {}
+        self._kept: _Kept | None = None
         self._tables: dict[BudgetType, _Table] = {kind: _Table(self, kind, max_names) for kind in ATTRIBUTES}
         self._asked: tuple[tuple[str, _Table], ...] = ()
         self._rules: dict[tuple[str, str | None], Rules] = {}
-        self._no_rules = not (policy.blocks or policy.throttles or policy.degradations or policy.alerts)
+        self.has_rules = bool(policy.blocks or policy.throttles or policy.degradations or policy.alerts)
         self._windows: dict[tuple[Period, str], Window] = {}
         for budget in policy.budgets:
             self._add(budget)
@@ -77,7 +118,10 @@ class Index:
 
     def match(self, attributes: Mapping[str, Any], at: float) -> list[Match]:
         """The budgets of a call, global ones first. `attributes` are those of `attributes.normalized`."""
-        found = [self._match(budget, budget.key, "", at) for budget in self._globals.values()]
+        kept = self._kept
+        if kept is None or kept[0] is not self._globals or not kept[1] <= at < kept[2]:
+            kept = self._kept = self._keep(at)
+        found = kept[3].copy()
         for attribute, table in self._asked:
             value = attributes.get(attribute)
             if value is None:
@@ -88,9 +132,20 @@ class Index:
                 found += table.match_any(value, at)
         return found
 
+    def takes(self, attributes: Mapping[str, Any] | None, at: float) -> Takes | None:
+        """`takes_of` the matches of a call; None also where rules have to be asked."""
+        if self.has_rules:
+            return None
+        if attributes and self._asked:
+            return takes_of(self.match(attributes, at))
+        kept = self._kept
+        if kept is None or kept[0] is not self._globals or not kept[1] <= at < kept[2]:
+            kept = self._kept = self._keep(at)
+        return kept[4]
+
     def rules(self, provider: str, model: str | None) -> Rules:
         """The rules for a provider and model."""
-        if self._no_rules:
+        if not self.has_rules:
             return NO_RULES
         rules = self._rules.get((provider, model))
         if rules is None:
@@ -149,8 +204,17 @@ class Index:
         self._asked = tuple((ATTRIBUTES[kind], table) for kind, table in self._tables.items() if table.by_key)
 
     def _match(self, budget: Budget, key: str, name: str, at: float) -> Match:
-        window = self.window(budget, at)
-        return Match(budget, key, name, ledger_key(key, window, budget.generation), window, budget.terms)
+        window, terms = self.window(budget, at), budget.terms
+        found = ledger_key(key, window, budget.generation)
+        return Match(budget, key, name, found, window, terms, take_of(found, window, terms))
+
+    def _keep(self, at: float) -> _Kept:
+        """The global budgets in their windows, and from when until when these are theirs."""
+        budgets = self._globals
+        found = [self._match(budget, budget.key, "", at) for budget in budgets.values()]
+        start = max([match.window.start for match in found], default=-math.inf)
+        end = min([match.window.end for match in found], default=math.inf)
+        return budgets, start, end, found, takes_of(found)
 
     def _rules_for(self, provider: str, model: str | None) -> Rules:
         policy = self.policy
@@ -172,9 +236,9 @@ def ledger_key(key: str, window: Window, generation: int = 0) -> str:
 
 def match_of(budget: Budget, at: float) -> Match:
     """A budget that a call meets without being matched: that of a run."""
-    window = window_at(budget.terms.period, budget.terms.timezone, at)
+    window, terms = window_at(budget.terms.period, budget.terms.timezone, at), budget.terms
     key = ledger_key(budget.key, window, budget.generation)
-    return Match(budget, budget.key, budget.name, key, window, budget.terms)
+    return Match(budget, budget.key, budget.name, key, window, terms, take_of(key, window, terms))
 
 
 class _Table:

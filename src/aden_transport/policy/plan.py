@@ -149,17 +149,15 @@ def plan_call(
     unknown: OnUnknown = NOT_SAID,
     hindered: Callable[[str], str | None] | None = None,
     matches: Sequence[Match] | None = None,
-    run: Sequence[Match] = (),
 ) -> Plan:
     """The plan of a call.
 
     `bounds` is asked once per candidate, where a budget of dollars matches. `unknown` is the option; what the
     policy and a budget say goes before it, and where nobody says anything, the call is allowed. `hindered`
     says why a call cannot be rewritten to a model, or None. `matches`: what `index.match` gave, if it was
-    asked. `run`: budgets of the run (`match_of`), beside those of the policy.
+    asked, with the budgets of the run (`match_of`) beside them.
     """
     found = list(index.match(call.attributes, call.at) if matches is None else matches)
-    found += run
     rules = index.rules(call.provider, call.model)
     for rule in rules.blocks:
         if rule.scope.holds(call.attributes):

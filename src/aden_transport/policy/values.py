@@ -100,6 +100,8 @@ class Terms:
     on_unknown: OnUnknown = NOT_SAID
     unit: Unit = "usd"
     ladder: Ladder = field(init=False, repr=False, compare=False)
+    looks_ahead: bool = field(init=False, repr=False, compare=False)
+    """Whether anything depends on what open calls are expected to cost."""
 
     def __post_init__(self) -> None:
         ladder = build_ladder(
@@ -112,6 +114,8 @@ class Terms:
             max_delay_s=self.max_delay_s,
         )
         object.__setattr__(self, "ladder", ladder)
+        steps = ladder.degrades or ladder.throttles
+        object.__setattr__(self, "looks_ahead", bool(steps) or self.mode != "hard" or self.wait_s > 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,13 @@ class PriceBook:
             return held[0]
         return self._find(key, at)
 
+    def find_until(self, provider: str, model: str, *, at: float) -> tuple[UnitPrices | None, float]:
+        """`find` for calls of the standard tier, and until when the same is found."""
+        key: _Key = (provider, model, None, False, ())
+        found = self.find(provider, model, at=at)
+        held = self._held.get(key)
+        return found, at if held is None else held[2]
+
     @property
     def snapshot(self) -> Snapshot:
         """The price data; read from its file at the first use."""

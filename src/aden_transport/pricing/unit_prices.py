@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from fractions import Fraction
 from math import gcd, inf, lcm
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from ..events import NormalizedUsage
 
-__all__ = ["RATE_NAMES", "UNIT_NAMES", "Rates", "UnitPrices", "Units"]
+__all__ = ["RATE_NAMES", "UNIT_NAMES", "Rates", "TextRates", "UnitPrices", "Units"]
 
 Rates: TypeAlias = Mapping[str, Any]
 Units: TypeAlias = Mapping[str, float]
@@ -59,6 +59,25 @@ _STANDING_ALONE = ("input", "output", "audio_seconds", *_COUNTED)
 """Units that are not part of another unit: without a rate nothing prices them."""
 _ODD = ("reasoning", "requests")
 """Rates that the short path of `cost` does not know."""
+
+
+class TextRates(NamedTuple):
+    """What text costs up to a length of the prompt; sums of counts times rates go through `cost`."""
+
+    up_to: float
+    """Tokens of the prompt."""
+    divisor: int
+    input: int
+    written: int
+    """Of a prompt that may be written to the cache: the dearer of the two."""
+    written_1h: int
+    output: int
+    inexact: int
+    """1 where a cost may be rounded down, 0 where all are whole nano-dollars."""
+
+    def cost(self, total: int) -> int:
+        """Nano-dollars."""
+        return total if self.divisor == 1 else _half_even(total, self.divisor)
 
 
 class UnitPrices:
@@ -170,6 +189,22 @@ class UnitPrices:
             + usage.output_tokens * self._output
         )
         return total if self._divisor == 1 else _half_even(total, self._divisor)
+
+    def text_rates(self) -> tuple[TextRates, ...]:
+        """What prompts and answers of text cost, by rising length of the prompt; empty where something else
+        counts, too, or nothing of it is known."""
+        if self._odd or "input" not in self.rates or "output" not in self.rates:
+            return ()
+        tiers: list[UnitPrices] = [self]
+        while tiers[-1]._above is not tiers[-1]:
+            tiers.append(tiers[-1]._above)
+        inexact = 0 if all(tier._divisor == 1 for tier in tiers) else 1
+        return tuple([tier._text(inexact) for tier in tiers])
+
+    def _text(self, inexact: int) -> TextRates:
+        dearest = max(self._input, self._cache_write)
+        long = max(self._input, self._cache_write + self._cache_write_1h_more)
+        return TextRates(self._tier_start, self._divisor, self._input, dearest, long, self._output, inexact)
 
     def unpriced(self, usage: NormalizedUsage, units: Units | None = None) -> tuple[str, ...]:
         """What is not 0 and has no rate, not even that of an enclosing unit: fields of `usage`, then names

@@ -1,0 +1,279 @@
+"""The hold of a plain call, in few steps: text and functions, one price, one answer.
+
+The same figures as `bound.py`, `hold.py` and `expectation.py` give, which read every kind of call. What all
+calls of a model have in common is kept, so that a call costs a look at its members and a few products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import ceil, inf
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ..pricing import PriceBook, TextRates
+from ..vendors.base import MAX_COUNT, Operation
+from ..vendors.ceilings import Ceilings, framing
+from .bound import CALLERS, TURN_MEMBERS, is_generation, is_text, marks_cache, searches_itself
+from .expectation import Expectation
+from .rewrite import MAX_PARSED_REQUEST
+
+if TYPE_CHECKING:
+    from .exchange import Exchange
+
+__all__ = ["Amounts", "PlainCalls"]
+
+HELD_AT_MOST = 1024
+
+SHARED = frozenset(
+    {
+        "frequency_penalty",
+        "logit_bias",
+        "logprobs",
+        "max_completion_tokens",
+        "max_output_tokens",
+        "max_tokens",
+        "metadata",
+        "model",
+        "parallel_tool_calls",
+        "presence_penalty",
+        "prompt_cache_key",
+        "reasoning",
+        "reasoning_effort",
+        "response_format",
+        "safety_identifier",
+        "seed",
+        "stop",
+        "stop_sequences",
+        "store",
+        "stream",
+        "stream_options",
+        "temperature",
+        "text",
+        "thinking",
+        "tool_choice",
+        "top_k",
+        "top_logprobs",
+        "top_p",
+        "user",
+        "verbosity",
+    }
+)
+"""Members of a request that add nothing to its bytes, whatever they say, or are read here."""
+MESSAGES_OTHERS = frozenset({"system", "tools"})
+INPUT_OTHERS = frozenset({"instructions", "tools"})
+TEXTS = ("system", "instructions")
+ITEM_MEMBERS = TURN_MEMBERS | {"type", "id", "status", "call_id", "arguments", "output"}
+ITEMS = frozenset({None, "message", "function_call", "function_call_output"})
+"""What the input of a response may consist of: text."""
+TOOL_MEMBERS = frozenset(
+    {"type", "function", "name", "description", "input_schema", "parameters", "strict", "cache_control"}
+)
+
+
+Amounts: TypeAlias = tuple[int, int, int]
+"""What a plain call costs at most and probably, in nano-dollars; tokens of its input as its bytes tell."""
+
+
+class _Kind:
+    """What the calls of one vendor, operation and model have in common."""
+
+    __slots__ = (
+        "call",
+        "caps",
+        "marked",
+        "members",
+        "message",
+        "others",
+        "output",
+        "rates",
+        "tool",
+        "tools",
+        "turn_members",
+        "turns",
+        "until",
+        "window",
+    )
+
+    call: int
+    """What the vendor adds to a request: see `ceilings.Framing`."""
+    message: int
+    tool: int
+    tools: int
+    caps: frozenset[str]
+    """Members that bound the output."""
+    marked: bool
+    """Whether only what the request marks is written to the cache."""
+    members: frozenset[str]
+    turn_members: frozenset[str]
+    turns: str
+    """The member that has the messages."""
+    others: frozenset[str]
+    """Members whose values count, beside these."""
+    output: int | None
+    """Where the request names no cap."""
+    window: float
+    rates: tuple[TextRates, ...]
+    """By the prompt's length; `()`: no such call is plain."""
+    until: float
+    """When the prices may change."""
+
+
+class PlainCalls:
+    """Reads plain calls. Safe for threads: its dictionary is only added to or cleared."""
+
+    __slots__ = ("_ceilings", "_kinds", "_learned", "_prices")
+
+    def __init__(self, prices: PriceBook, ceilings: Ceilings, learned: Expectation) -> None:
+        self._prices = prices
+        self._ceilings = ceilings
+        self._learned = learned
+        self._kinds: dict[tuple[str, str, str | None], _Kind] = {}
+
+    def amounts(self, exchange: Exchange, expects: bool, hard: bool) -> Amounts | None:
+        """None where the call is not plain.
+
+        `expects`: whether anybody asks what it probably costs; else that is the hold. `hard`: whether a limit
+        holds whatever happens; else an answer is taken to be as long as nine of ten are.
+        """
+        # One function, as it is in the path of every call: several take half as much again.
+        call, raw, body = exchange.call, exchange.wire.body, exchange.body
+        kind = self._kinds.get((call.vendor.id, call.operation.name, exchange.model))
+        if kind is None or exchange.started_at >= kind.until:
+            kind = self._kind(exchange)
+        if raw is None or not kind.rates or not body.keys() <= kind.members:
+            return None
+        size = len(raw)
+        if size > MAX_PARSED_REQUEST:
+            return None
+        turns: Any = body.get(kind.turns)
+        if turns.__class__ is list:
+            members = kind.turn_members
+            for turn in turns:
+                if turn.__class__ is not dict or not turn.keys() <= members:
+                    return None
+                if turn.get("content").__class__ is not str and not _is_read(turn):
+                    return None
+            size += kind.message * len(turns)
+        elif turns.__class__ is not str:
+            return None
+        size += kind.call
+        if not kind.others.isdisjoint(body):
+            size += _others(kind, body)
+            if size < 0:
+                return None
+        output = kind.output
+        if not kind.caps.isdisjoint(body):
+            output = _cap(kind, body)
+        elif not hard:
+            output = self._usual(exchange, output)
+        if output is None:
+            return None
+        if size > kind.window or output > kind.window:
+            size, output = min(size, int(kind.window)), min(output, int(kind.window))
+        rates = kind.rates[0]
+        if size > rates[0]:
+            rates = next(tier for tier in kind.rates if size <= tier.up_to)
+        _, divisor, _, written, _, rate, inexact = rates
+        if kind.marked:
+            written = _marked(rates, raw)
+        hold = size * written + output * rate
+        if divisor != 1:
+            hold = rates.cost(hold) + inexact
+        if not expects:
+            return hold, hold, 0
+        about = (size + 3) >> 2
+        likely = self._expected(exchange, rates, about, size, output)
+        return hold, likely if likely < hold else hold, about
+
+    def _expected(self, exchange: Exchange, rates: TextRates, about: int, size: int, output: int) -> int:
+        metadata = exchange.metadata
+        feature = None if metadata is None else metadata.get("feature")
+        ratio, mean = self._learned.means(exchange.model or "", feature)
+        given, likely = ceil(about * ratio), ceil(mean)
+        total = (given if given < size else size) * rates.input
+        return rates.cost(total + (likely if likely < output else output) * rates.output)
+
+    def _usual(self, exchange: Exchange, most: int | None) -> int | None:
+        metadata = exchange.metadata
+        feature = None if metadata is None else metadata.get("feature")
+        usual = self._learned.output_quantile(exchange.model or "", feature)
+        return usual if most is not None and usual is not None and usual < most else most
+
+    def _kind(self, exchange: Exchange) -> _Kind:
+        call, model, kind = exchange.call, exchange.model, _Kind()
+        vendor, operation = call.vendor, call.operation
+        provider = vendor.price_provider or vendor.id
+        unit, kind.until = self._prices.find_until(provider, model or "", at=exchange.started_at)
+        plain = unit is not None and model is not None and _is_plain(operation, model)
+        kind.rates = unit.text_rates() if unit is not None and plain else ()
+        kind.caps = frozenset(operation.output_cap)
+        responses = operation.name.startswith("responses")
+        kind.turns, kind.turn_members = ("input", ITEM_MEMBERS) if responses else ("messages", TURN_MEMBERS)
+        kind.others = INPUT_OTHERS if responses else MESSAGES_OTHERS
+        kind.members = SHARED | kind.others | {kind.turns}
+        kind.marked = marks_cache(vendor.id, model)
+        constants, ceiling = framing(vendor.id), self._ceilings.find(provider, model)
+        kind.call, kind.message = constants.call + constants.message, constants.message
+        kind.tool, kind.tools = constants.tool, constants.tools
+        kind.window = inf if ceiling.context is None else ceiling.context
+        kind.output = ceiling.context if ceiling.output is None else ceiling.output
+        if len(self._kinds) >= HELD_AT_MOST:
+            self._kinds.clear()
+        self._kinds[vendor.id, operation.name, model] = kind
+        return kind
+
+
+def _is_plain(operation: Operation, model: str) -> bool:
+    return (
+        is_generation(operation)
+        and not any("." in name for name in operation.output_cap)
+        and not searches_itself(model)
+        and "-tts" not in model
+        and "-image" not in model
+    )
+
+
+def _is_read(turn: Mapping[str, Any]) -> bool:
+    """Whether a message, or an item of a response's input, is text only."""
+    if "type" in turn or "output" in turn:
+        kind: Any = turn.get("type")
+        if (kind is not None and kind.__class__ is not str) or kind not in ITEMS:
+            return False
+        if not is_text(turn.get("output")):
+            return False
+    return is_text(turn.get("content"))
+
+
+NOT_PLAIN = -(1 << 60)
+
+
+def _others(kind: _Kind, body: Mapping[str, Any]) -> int:
+    """What the vendor adds to functions; `NOT_PLAIN` where more than bytes counts."""
+    for name in TEXTS:
+        if not is_text(body.get(name)):
+            return NOT_PLAIN
+    tools: Any = body.get("tools")
+    if not tools:
+        return 0
+    if tools.__class__ is not list:
+        return NOT_PLAIN
+    for tool in tools:
+        if tool.__class__ is not dict or not tool.keys() <= TOOL_MEMBERS:
+            return NOT_PLAIN
+        named: Any = tool.get("type")
+        if named is not None and (named.__class__ is not str or named not in CALLERS):
+            return NOT_PLAIN
+    return kind.tools + kind.tool * len(tools)
+
+
+def _cap(kind: _Kind, body: Mapping[str, Any]) -> int | None:
+    """The largest of the bounds that the request names, else the model's own."""
+    caps = [value for name in kind.caps if (value := body.get(name)).__class__ is int and value > 0]
+    return min(max(caps), MAX_COUNT) if caps else kind.output
+
+
+def _marked(rates: TextRates, raw: bytes) -> int:
+    """The rate of a prompt of which what is marked is written to the cache."""
+    if b"cache_control" in raw or b"cachePoint" in raw:
+        return rates.written_1h if b'"1h"' in raw else rates.written
+    return rates.input
