@@ -12,6 +12,7 @@ from aden_transport import ConfigurationError, context, track_source
 from aden_transport.attributes import (
     MAX_CHARS,
     MAX_KEYS,
+    EitherSpelling,
     current_attributes,
     current_source,
     from_headers,
@@ -127,3 +128,16 @@ def test_sources_nest_and_have_a_name() -> None:
 def test_a_source_without_a_name_is_refused(name: Any) -> None:
     with pytest.raises(ConfigurationError, match="pass a non-empty string"):
         track_source(name)
+
+
+def test_attributes_are_found_under_either_spelling() -> None:
+    given = EitherSpelling(normalized({"tenant_id": "acme", "customer": "c", "tag": "a", "team": "x"}))
+    assert given == {"tenant": "acme", "customer": "c", "tags": ("a",), "team": "x"}
+    assert (given["tenant_id"], given["tenant"], given["customer_id"]) == ("acme", "acme", "c")
+    assert (given.get("tenant_id"), given.get("tag"), given.get("agent", 7)) == ("acme", ("a",), 7)
+    assert "customer_id" in given
+    assert "agent" not in given
+    with pytest.raises(KeyError, match="agent"):
+        given["agent"]
+    with pytest.raises(KeyError, match="tenant"):
+        EitherSpelling()["tenant_id"]

@@ -18,6 +18,7 @@ from ways import SDKS, Ways
 
 from aden_transport import (
     BeforeRequestResult,
+    BudgetExceededError,
     MeterOptions,
     RequestCancelledError,
     create_memory_emitter,
@@ -44,8 +45,9 @@ def main(distribution: str) -> None:
             except Exception as exc:
                 seen[name] = f"{type(exc).__name__}: {exc}"[:200]
     uninstrument()
-    with FakeProvider() as fake:
-        seen["blocked"] = blocked(SDKS[distribution](fake), fake)
+    for name, each in POLICIES.items():
+        with FakeProvider() as fake:
+            seen[name] = each(SDKS[distribution](fake), fake)
     status = result.details.get(ways.provider)
     library = status.http_library if status is not None else None
     print(json.dumps({"version": version(distribution), "library": library, "seen": seen}))
@@ -148,14 +150,10 @@ def tried_again(ways: Ways, fake: FakeProvider, memory: Any) -> str:
     return "ok" if (attempts, calls) == (wanted, 1) else f"{attempts} of {calls} calls"
 
 
-def blocked(ways: Ways, fake: FakeProvider) -> str:
-    """Refused: our exception as it is, one event, nothing sent; each way."""
+def each_way(ways: Ways, fake: FakeProvider, look: Callable[[Any], str], **options: Any) -> str:
+    """What is wrong with the one event of each way, sync, async and streamed, or "ok"."""
     memory = create_memory_emitter()
-
-    def refuse(_params: Any, _context: Any) -> BeforeRequestResult:
-        return BeforeRequestResult.cancel("no")
-
-    instrument(MeterOptions(emit_metric=memory, before_request=refuse))
+    instrument(MeterOptions(emit_metric=memory, **options))
     faults: list[str] = []
     attempts: dict[str, Callable[[], object]] = {
         "sync": ways.ask,
@@ -165,17 +163,78 @@ def blocked(ways: Ways, fake: FakeProvider) -> str:
     }
     for name, ask in attempts.items():
         memory.clear()
+        fake.reset()
+        error: Exception | None = None
         try:
             ask()
-            faults.append(f"{name}: went through")
-        except RequestCancelledError:
-            pass
         except Exception as exc:
-            faults.append(f"{name}: {type(exc).__name__}")
-        if len(memory.events) != 1 or fake.requests:
-            faults.append(f"{name}: {len(memory.events)} events, {len(fake.requests)} requests")
+            error = exc
+        flush(5.0)
+        sent = len(fake.requests)
+        if len(memory.events) != 1:
+            faults.append(f"{name}: {len(memory.events)} events, {sent} requests")
+            continue
+        wrong = look((memory.events[0], error, fake.requests))
+        if wrong:
+            faults.append(f"{name}: {wrong}")
     uninstrument()
     return "; ".join(faults) or "ok"
+
+
+def blocked(ways: Ways, fake: FakeProvider) -> str:
+    """Refused by a hook: our exception as it is, one event, nothing sent."""
+
+    def refuse(_params: Any, _context: Any) -> BeforeRequestResult:
+        return BeforeRequestResult.cancel("no")
+
+    return each_way(ways, fake, refused(RequestCancelledError), before_request=refuse)
+
+
+def over_budget(ways: Ways, fake: FakeProvider) -> str:
+    policy = {"id": "all", "limit": 0.01, "spent": 0.02, "limitAction": "block"}
+    return each_way(ways, fake, refused(BudgetExceededError), policy=policy, ledger="memory")
+
+
+def refused(kind: type[RequestCancelledError]) -> Callable[[Any], str]:
+    def look(seen: Any) -> str:
+        event, error, requests = seen
+        if type(error) is not kind or error.__cause__ is not None:
+            return "went through" if error is None else type(error).__name__
+        return f"{event.decision.action}, {len(requests)} requests" if requests or event.attempt else ""
+
+    return look
+
+
+def delayed(ways: Ways, fake: FakeProvider) -> str:
+    """By a budget at 96 %: one wait, and the call goes on."""
+    step = {"percent": 95, "action": "throttle", "delayMs": 20}
+    policy = {"limit": 100, "spent": 96, "thresholds": [step], "limitAction": "block"}
+
+    def look(seen: Any) -> str:
+        event, error, requests = seen
+        if error is not None or len(requests) != 1 or event.decision.action != "throttle":
+            return f"{error!r}, {event.decision.action}, {len(requests)} requests"
+        return "" if event.throttle_ms > 0 else "not delayed"
+
+    return each_way(ways, fake, look, policy=policy, ledger="memory")
+
+
+def degraded(ways: Ways, fake: FakeProvider) -> str:
+    """By a budget at 85 %: the other model is asked, and the event keeps both."""
+    step = {"percent": 80, "action": "degrade", "degradeTo": ways.cheaper}
+    policy = {"limit": 100, "spent": 85, "thresholds": [step], "limitAction": "block"}
+
+    def look(seen: Any) -> str:
+        event, error, requests = seen
+        if error is not None or len(requests) != 1 or event.decision.action != "degrade":
+            return f"{error!r}, {event.decision.action}, {len(requests)} requests, {event.decision.hindered}"
+        asked = requests[0]
+        model = asked.json().get("model") or asked.path.rpartition("/models/")[2].partition(":")[0]
+        if (model, event.request_model) != (ways.cheaper, ways.cheaper) or not event.degraded_from:
+            return f"{model} was asked, {event.degraded_from} → {event.request_model} told"
+        return ""
+
+    return each_way(ways, fake, look, policy=policy, ledger="memory")
 
 
 async def _all(stream: Any) -> list[Any]:
@@ -190,6 +249,12 @@ CHECKS: dict[str, Callable[[Ways, FakeProvider, Any], str]] = {
     "stopped early": stopped_early,
     "stopped early, async": stopped_early_async,
     "tried again": tried_again,
+}
+POLICIES: dict[str, Callable[[Ways, FakeProvider], str]] = {
+    "blocked": blocked,
+    "over budget": over_budget,
+    "delayed": delayed,
+    "degraded": degraded,
 }
 
 if __name__ == "__main__":

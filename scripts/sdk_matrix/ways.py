@@ -20,6 +20,8 @@ class Ways(NamedTuple):
 
     provider: str
     """`event.provider`."""
+    cheaper: str
+    """Another model of that host."""
     retries: bool
     """Whether the SDK tries again by itself."""
     ask: Callable[[], object]
@@ -28,7 +30,9 @@ class Ways(NamedTuple):
     stream_async: Callable[[], AsyncGenerator[object, None]]
 
 
-def chat_ways(vendor: str, model: str, sync: Callable[[], Any], asynchronous: Callable[[], Any]) -> Ways:
+def chat_ways(
+    vendor: str, model: str, cheaper: str, sync: Callable[[], Any], asynchronous: Callable[[], Any]
+) -> Ways:
     """SDKs with `client.chat.completions.create`."""
 
     def ask() -> object:
@@ -49,14 +53,16 @@ def chat_ways(vendor: str, model: str, sync: Callable[[], Any], asynchronous: Ca
                 async for chunk in chunks:
                     yield chunk
 
-    return Ways(vendor, True, ask, stream, ask_async, stream_async)
+    return Ways(vendor, cheaper, True, ask, stream, ask_async, stream_async)
 
 
 def openai(fake: FakeProvider) -> Ways:
     sdk = import_module("openai")
 
     given: Any = {"base_url": fake.base_url("openai"), "api_key": "any"}
-    return chat_ways("openai", "gpt-4o", lambda: sdk.OpenAI(**given), lambda: sdk.AsyncOpenAI(**given))
+    return chat_ways(
+        "openai", "gpt-4o", "gpt-4o-mini", lambda: sdk.OpenAI(**given), lambda: sdk.AsyncOpenAI(**given)
+    )
 
 
 def groq(fake: FakeProvider) -> Ways:
@@ -64,7 +70,9 @@ def groq(fake: FakeProvider) -> Ways:
 
     given: Any = {"base_url": fake.base_url("groq"), "api_key": "any"}
     model = "llama-3.3-70b-versatile"
-    return chat_ways("groq", model, lambda: sdk.Groq(**given), lambda: sdk.AsyncGroq(**given))
+    return chat_ways(
+        "groq", model, "llama-3.1-8b-instant", lambda: sdk.Groq(**given), lambda: sdk.AsyncGroq(**given)
+    )
 
 
 def together(fake: FakeProvider) -> Ways:
@@ -72,7 +80,10 @@ def together(fake: FakeProvider) -> Ways:
 
     given: Any = {"base_url": fake.base_url("together"), "api_key": "any"}
     model = "meta-llama/Llama-3.3-70B-Instruct-Turbo"
-    return chat_ways("together", model, lambda: sdk.Together(**given), lambda: sdk.AsyncTogether(**given))
+    cheaper = "meta-llama/Llama-3.2-3B-Instruct-Turbo"
+    return chat_ways(
+        "together", model, cheaper, lambda: sdk.Together(**given), lambda: sdk.AsyncTogether(**given)
+    )
 
 
 def cerebras(fake: FakeProvider) -> Ways:
@@ -80,7 +91,11 @@ def cerebras(fake: FakeProvider) -> Ways:
 
     given: Any = {"base_url": fake.base_url("cerebras"), "api_key": "any", "warm_tcp_connection": False}
     return chat_ways(
-        "cerebras", "llama3.1-8b", lambda: sdk.Cerebras(**given), lambda: sdk.AsyncCerebras(**given)
+        "cerebras",
+        "llama-3.3-70b",
+        "llama3.1-8b",
+        lambda: sdk.Cerebras(**given),
+        lambda: sdk.AsyncCerebras(**given),
     )
 
 
@@ -106,7 +121,7 @@ def anthropic(fake: FakeProvider) -> Ways:
     def ask() -> object:
         return sdk.Anthropic(**given).messages.create(**asked)
 
-    return Ways("anthropic", True, ask, stream, ask_async, stream_async)
+    return Ways("anthropic", "claude-3-5-haiku-latest", True, ask, stream, ask_async, stream_async)
 
 
 def gemini(fake: FakeProvider) -> Ways:
@@ -133,7 +148,7 @@ def gemini(fake: FakeProvider) -> Ways:
         async for chunk in await client().aio.models.generate_content_stream(**asked):
             yield chunk
 
-    return Ways("gemini", False, ask, stream, ask_async, stream_async)
+    return Ways("gemini", "gemini-2.5-flash-lite", False, ask, stream, ask_async, stream_async)
 
 
 def mistral(fake: FakeProvider) -> Ways:
@@ -157,7 +172,15 @@ def mistral(fake: FakeProvider) -> Ways:
             async for event in events:
                 yield event
 
-    return Ways("mistral", False, lambda: client().chat.complete(**asked), stream, ask_async, stream_async)
+    return Ways(
+        "mistral",
+        "ministral-8b-latest",
+        False,
+        lambda: client().chat.complete(**asked),
+        stream,
+        ask_async,
+        stream_async,
+    )
 
 
 def cohere(fake: FakeProvider) -> Ways:
@@ -176,7 +199,15 @@ def cohere(fake: FakeProvider) -> Ways:
         async for event in sdk.AsyncClientV2(**given).chat_stream(**asked):
             yield event
 
-    return Ways("cohere", True, lambda: sdk.ClientV2(**given).chat(**asked), stream, ask_async, stream_async)
+    return Ways(
+        "cohere",
+        "command-r7b-12-2024",
+        True,
+        lambda: sdk.ClientV2(**given).chat(**asked),
+        stream,
+        ask_async,
+        stream_async,
+    )
 
 
 def huggingface(fake: FakeProvider) -> Ways:
@@ -201,7 +232,9 @@ def huggingface(fake: FakeProvider) -> Ways:
     def ask() -> object:
         return sdk.InferenceClient(**given).chat_completion(**asked)
 
-    return Ways("huggingface", False, ask, stream, ask_async, stream_async)
+    return Ways(
+        "huggingface", "meta-llama/Llama-3.1-8B-Instruct", False, ask, stream, ask_async, stream_async
+    )
 
 
 def ollama(fake: FakeProvider) -> Ways:
@@ -220,7 +253,13 @@ def ollama(fake: FakeProvider) -> Ways:
             yield chunk
 
     return Ways(
-        "ollama", False, lambda: sdk.Client(host=fake.url).chat(**asked), stream, ask_async, stream_async
+        "ollama",
+        "llama3.2:1b",
+        False,
+        lambda: sdk.Client(host=fake.url).chat(**asked),
+        stream,
+        ask_async,
+        stream_async,
     )
 
 

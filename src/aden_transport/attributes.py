@@ -15,6 +15,7 @@ from .errors import ConfigurationError
 
 __all__ = [
     "ROUTING_KEYS",
+    "EitherSpelling",
     "context",
     "current_attributes",
     "current_source",
@@ -62,6 +63,20 @@ def normalized(values: Mapping[str, Any]) -> dict[str, Any]:
         else:
             out[key] = value[:MAX_CHARS] if isinstance(value, str) else value
     return out
+
+
+class EitherSpelling(dict[str, Any]):
+    """Normalized attributes that are found under their other spellings, too: `metadata["tenant_id"]`."""
+
+    def __missing__(self, key: str) -> Any:
+        return self[SPELLINGS[key]]
+
+    def __contains__(self, key: object) -> bool:
+        return super().__contains__(key) or super().__contains__(SPELLINGS.get(str(key)))
+
+    def get(self, key: str, default: Any = None) -> Any:
+        known = super().get(key, default)
+        return super().get(SPELLINGS.get(key, key), default) if known is default else known
 
 
 def _tags(value: Any) -> tuple[str, ...]:

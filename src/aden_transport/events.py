@@ -220,6 +220,9 @@ class MetricEvent:
     """Best knowledge of the cost in nano-dollars; None where the price or the usage is unknown."""
     charged_nano_usd: int | None = None
     hold_nano_usd: int | None = None
+    saved_nano_usd: int | None = None
+    """Of a degraded call: what its usage would have cost with the model that was asked for, less its cost;
+    negative where that would have been cheaper. None where one of the two is not known."""
     price_source: str | None = None
     billing: str | None = None
     """`"unknown"` where the vendor may have billed a call whose answer was never seen."""
@@ -296,6 +299,10 @@ class MetricEvent:
         return usd(self.hold_nano_usd)
 
     @property
+    def saved_usd(self) -> Decimal | None:
+        return usd(self.saved_nano_usd)
+
+    @property
     def cost(self) -> float | None:
         """Dollars as a float, for arithmetic that need not be exact."""
         return None if self.cost_nano_usd is None else self.cost_nano_usd / 1e9
@@ -327,7 +334,7 @@ class MetricEvent:
             value = getattr(self, name)
             if value is not None and value not in ("", ()):
                 out[name] = value
-        for name in ("cost", "charged", "hold"):
+        for name in ("cost", "charged", "hold", "saved"):
             nano = getattr(self, f"{name}_nano_usd")
             if nano is not None:
                 out[f"{name}_usd"] = nano / 1e9

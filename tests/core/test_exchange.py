@@ -511,9 +511,9 @@ CHEAPER = BeforeRequestResult.degrade("gpt-4o-mini", "dear")
 SIGNED = {"Authorization": "AWS4-HMAC-SHA256 Credential=x"}
 
 
-def degrade(bench: Bench, request: WireRequest) -> tuple[Exchange, Send]:
+def degrade(bench: Bench, request: WireRequest, to: str = "gpt-4o-mini") -> tuple[Exchange, Send]:
     exchange = ask(bench, request)
-    step = exchange.answer(CHEAPER)
+    step = exchange.answer(BeforeRequestResult.degrade(to, "dear"))
     assert isinstance(step, Send)
     return exchange, step
 
@@ -534,18 +534,20 @@ def test_a_degraded_call_is_sent_to_the_other_model_and_says_so() -> None:
 
 
 def test_a_model_in_the_path_is_degraded_there() -> None:
-    exchange, step = degrade(Bench(has_hook=True), wire({"contents": []}, GENERATE + "?key=k", host=GEMINI))
+    request = wire({"contents": []}, GENERATE + "?key=k", host=GEMINI)
+    exchange, step = degrade(Bench(has_hook=True), request, "gemini-2.5-flash-lite")
     assert step.rewrite is not None
-    assert step.rewrite.target == b"/v1beta/models/gpt-4o-mini:generateContent?key=k"
+    assert step.rewrite.target == b"/v1beta/models/gemini-2.5-flash-lite:generateContent?key=k"
     assert step.rewrite.body is None
     assert exchange.degraded_from == "gemini-2.5-flash"
 
 
 def test_a_model_in_a_form_is_degraded_there() -> None:
     form = {"model": "whisper-1", "metadata[agent]": "scribe", "metadata[other]": "x"}
-    _, step = degrade(Bench(has_hook=True), wire(path="/v1/audio/transcriptions", form=form))
+    request = wire(path="/v1/audio/transcriptions", form=form)
+    _, step = degrade(Bench(has_hook=True), request, "gpt-4o-mini-transcribe")
     assert step.rewrite is not None
-    assert step.rewrite.form == {"model": "gpt-4o-mini", "metadata[agent]": None}
+    assert step.rewrite.form == {"model": "gpt-4o-mini-transcribe", "metadata[agent]": None}
 
 
 def test_degrading_to_the_same_model_changes_nothing() -> None:
@@ -583,7 +585,7 @@ def test_a_degrade_that_cannot_be_carried_out_becomes_an_alert(
 def test_a_huge_request_without_a_readable_body_is_not_degraded() -> None:
     """The model of a path can be told and changed, whatever the body is."""
     bench = Bench(has_hook=True)
-    exchange, step = degrade(bench, wire(None, GENERATE, host=GEMINI))
+    exchange, step = degrade(bench, wire(None, GENERATE, host=GEMINI), "gemini-2.5-flash-lite")
     assert step.rewrite is not None
     assert step.rewrite.target is not None
     assert exchange.degraded_from == "gemini-2.5-flash"

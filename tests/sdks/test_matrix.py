@@ -20,5 +20,5 @@ def test_an_older_sdk_is_metered_in_every_way(name: str, tmp_path: Path) -> None
     assert done.stdout, done.stderr
     seen = json.loads(done.stdout)[name]["seen"]
     assert seen == dict.fromkeys(seen, "ok")
-    assert len(seen) == 8
+    assert len(seen) == 11
     assert done.returncode == 0

@@ -16,7 +16,7 @@ from typing import Any
 
 from .._guard import internal_fault
 from .._json import loads, parse
-from ..attributes import current_attributes, current_source, from_headers, normalized
+from ..attributes import EitherSpelling, current_attributes, current_source, from_headers, normalized
 from ..errors import RequestCancelledError
 from ..events import ALLOW, AlertEvent, BeforeRequestContext, Decision
 from ..framing.content_encoding import decoder_for
@@ -25,6 +25,7 @@ from ..policy import Verdict
 from ..vendors import Reading
 from . import attempts, rewrite
 from .attempts import LogicalCall, left, unfinished_call
+from .capped import written_with_cap
 from .classify import Call
 from .conclude import CLOSED, COMPLETE, EOF, FAILED, REFUSED, Ending, conclude, estimated_cost
 from .decide import decided, decision_from_hook, refusal
@@ -208,21 +209,26 @@ class Exchange:
         if budgets is not None and judged and self.held is None:
             logical = self._known_logical
             if logical is None or not isinstance(logical.money, Money):
-                if logical is None or not logical.waited_s:
+                if logical is None or (not logical.waited_s and logical.decision is None):
                     self.held = budgets.hold_plain(self)
                     if self.held is not None:
                         return self._begin(judged)
                 money = Money(budgets, f"{self.span_id}{settings.bits(64):016x}", self.model)
-                money.waited_s = 0.0 if logical is None else logical.waited_s
+                if logical is not None:
+                    money.waited_s = logical.waited_s
+                    if (known := logical.decision) is not None and known.action == "degrade":
+                        money.model = known.to_model
                 return self._consult(money)
             self.money, logical.money = logical.money, None
+            self._may_change = self._may_change or self.money.cap is not None
         return self._begin(judged)
 
     def _begin(self, judged: bool = True) -> Step:
         """Go on once the money is there, or none is needed."""
         if self._known_logical is not None and (known := self._known_logical.decision) is not None:
-            self.decision = known
-            self._adopt_model(known)
+            if known.action != "allow" and self.degraded_from is None:
+                self.decision = known
+                self._adopt_model(known)
             return self._send()
         settings = self.settings
         if not settings.has_hook or not judged:
@@ -250,6 +256,8 @@ class Exchange:
             raise AssertionError(f"exchange went from {self.state} to a verdict")
         money = self.money
         assert money is not None
+        if money.cap is not None:
+            self._may_change = True
         for alert in verdict.alerts:
             self._alert(alert.message, alert.level, alert.budget_id)
         if verdict.kind == "wait":
@@ -304,7 +312,7 @@ class Exchange:
             trace_id=self.logical.trace_id,
             span_id=self.span_id,
             timestamp=datetime.fromtimestamp(self.started_at, UTC).isoformat(),
-            metadata=self.metadata or EMPTY,
+            metadata=EitherSpelling(self.metadata) if self.metadata else EMPTY,
             estimated_cost_usd=estimated_cost(self),
         )
 
@@ -332,6 +340,7 @@ class Exchange:
             return self._refuse(decision)
         if decision.action == "degrade":
             self._adopt_model(decision)
+            self.logical.decision = self.decision
         elif decision.action == "alert":
             self._alert(decision.reason or "", decision.level)
         money = self.money
@@ -389,11 +398,16 @@ class Exchange:
     def _adopt_model(self, decision: Decision) -> None:
         if decision.action != "degrade" or decision.to_model == self.model:
             return
-        if self.model is None:
-            self._hinder("stream body" if self.wire.body is None else "no model in the request")
-            return
+        model = decision.to_model
+        assert model is not None
+        # Of a policy's verdict the plan has asked already.
+        if decision.source == "hook":
+            why = self.settings.degrades.hindrance(self, model, by_policy=False)
+            if why is not None:
+                self._hinder(why)
+                return
         self.degraded_from = self.model
-        self.sent_model = decision.to_model
+        self.sent_model = model
 
     def _send(self) -> Step:
         self._move(SENT)
@@ -409,7 +423,8 @@ class Exchange:
         wants_usage = self.stream and self._wants_usage()
         ours = wire.known.ours
         carries = "metadata" in body or (wire.form is not None and bool(form_metadata(wire.form)))
-        if not (wants_usage or ours or carries or self.degraded_from is not None):
+        cap = self.held.cap if isinstance(self.held, Money) else None
+        if not (wants_usage or ours or carries or cap or self.degraded_from is not None):
             return None
         if wire.signed:
             if self.degraded_from is not None:
@@ -423,6 +438,9 @@ class Exchange:
         if wants_usage:
             self._ask_for_usage(change)
         self._strip_metadata(change)
+        if cap is not None:
+            # Its hold counts on it, so that a fault here is one of deciding.
+            change.body = written_with_cap(change.body or wire.body or b"", body, cap)
         return change if change else None
 
     def _wants_usage(self) -> bool:
@@ -551,6 +569,9 @@ class Exchange:
         self.at_eof = True
         if self.hop is not None and self.hop():
             attempts.note_unfinished(self.logical, self.wire, self.settings.clock(), redirected=True)
+            if self.held is not None:
+                # The hop is of the request as the application made it, with the model that it asked for.
+                self.logical.decision = self.decision
             self.logical.money, self.money = self.money, None
             self.withdraw()
             return

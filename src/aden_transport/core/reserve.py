@@ -13,11 +13,12 @@ from ..events import BudgetStatus
 from ..ledger.base import NEVER, Ledger, Line, Outcome, Unit
 from ..ledger.memory import MemoryLedger
 from ..policy import Call as Asked
-from ..policy import Index, OnUnknown, Plan, Verdict, decide, older_keys, plan_call
+from ..policy import Index, OnUnknown, Plan, Verdict, decide, older_keys, output_cap, plan_call
 from ..policy.verdict import ALLOWED, Alert, Explanation
 from ..pricing import PriceBook, UnitPrices
 from ..vendors.ceilings import Ceilings
 from .bound import Bound, KnownTotals, upper_usage
+from .capped import Cap, cap_of, with_cap
 from .expectation import Expectation
 from .hold import hold_nano
 from .plain import PlainCalls
@@ -42,6 +43,8 @@ class Money:
 
     about = 0
     """Tokens of the input as its bytes tell; 0: nobody asks what calls probably cost."""
+    cap: Cap | None = None
+    """What its output is capped at for it."""
     plan: Plan | None = None
     outcome: Outcome | None = None
     held = False
@@ -169,12 +172,14 @@ class Budgets:
 
     def _plan(self, exchange: Exchange, model: str | None) -> Plan:
         asked = Asked(exchange.metadata or EMPTY, exchange.call.vendor.id, model, exchange.started_at)
+        matches = self.index.match(asked.attributes, asked.at)
+        if self.index.caps_output and exchange.money is not None:
+            exchange.money.cap = cap_of(exchange, output_cap(matches))
         runs = active_runs()
         if any(run.counts_tokens for run in runs):
             usage = self._bound(exchange, model).usage
             most = 0 if usage is None else usage.total_tokens
             asked.tokens = (most, most)
-        matches = self.index.match(asked.attributes, asked.at)
         matches += [match for run in runs for match in run.matches]
         hard = any(match.terms.ladder.limit_held != NEVER for match in matches)
         return plan_call(
@@ -182,7 +187,7 @@ class Budgets:
             asked,
             partial(self._bounds, exchange, hard),
             unknown=self._unknown,
-            hindered=partial(_hindered, exchange),
+            hindered=partial(exchange.settings.degrades.hindrance, exchange, by_policy=True),
             matches=matches,
         )
 
@@ -204,8 +209,10 @@ class Budgets:
         return hold, hold if likely is None else min(likely, hold)
 
     def _bound(self, exchange: Exchange, model: str | None) -> Bound:
-        raw = exchange.wire.body
-        return upper_usage(exchange.call, exchange.body, model, self._ceilings, raw=raw, seen=self._seen)
+        raw, body, money = exchange.wire.body, exchange.body, exchange.money
+        if money is not None and money.cap is not None:
+            body = with_cap(body, money.cap)
+        return upper_usage(exchange.call, body, model, self._ceilings, raw=raw, seen=self._seen)
 
     def _prices_of(self, exchange: Exchange, model: str | None, bound: Bound) -> list[UnitPrices | None]:
         vendor, operation = exchange.call.vendor, exchange.call.operation
@@ -304,13 +311,3 @@ def _over(run: budget) -> Verdict:
     detail = f"the {run.seconds:g} seconds of its run are over"
     why = Explanation("block", "limit", "run", "run", "context", "seconds", detail=detail)
     return Verdict("refuse", "block", because=(why,))
-
-
-def _hindered(exchange: Exchange, _model: str) -> str | None:
-    """Why the call cannot be rewritten to another model."""
-    wire = exchange.wire
-    if wire.signed:
-        return "signed"
-    if wire.body is None and wire.form is None:
-        return "stream body"
-    return "no model in the request" if exchange.model is None else None

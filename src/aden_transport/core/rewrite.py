@@ -20,6 +20,7 @@ from .wire import WireRequest
 __all__ = [
     "OUR_METADATA",
     "asks_for_usage",
+    "edited",
     "form_fields_to_drop",
     "may_ask_for_usage",
     "our_headers",
@@ -79,7 +80,7 @@ def with_usage(raw: bytes, body: Mapping[str, Any]) -> bytes | None:
         return end[:-1] + b',"stream_options":{"include_usage":true}}'
     if options is not None and not isinstance(options, Mapping):
         return None
-    return _edited(raw, lambda whole: whole.update(stream_options={**(options or {}), "include_usage": True}))
+    return edited(raw, lambda whole: whole.update(stream_options={**(options or {}), "include_usage": True}))
 
 
 def with_model(raw: bytes, body: Mapping[str, Any], model: str) -> bytes | None:
@@ -95,7 +96,7 @@ def with_model(raw: bytes, body: Mapping[str, Any], model: str) -> bytes | None:
         # Only the top-level member changes the parsed whole in just this way.
         if loads(candidate) == wanted:
             return candidate
-    return _edited(raw, lambda members: members.update(model=model))
+    return edited(raw, lambda members: members.update(model=model))
 
 
 def _with_model_at_an_edge(raw: bytes, model: str) -> bytes | None:
@@ -124,8 +125,8 @@ def without_our_metadata(raw: bytes, call: Call, body: Mapping[str, Any], *, for
     if kept == metadata:
         return None
     if kept:
-        return _edited(raw, lambda whole: whole.update(metadata=kept))
-    return _edited(raw, lambda whole: whole.pop("metadata", None))
+        return edited(raw, lambda whole: whole.update(metadata=kept))
+    return edited(raw, lambda whole: whole.pop("metadata", None))
 
 
 def form_fields_to_drop(form: Mapping[str, Any], *, forward: str) -> list[str]:
@@ -175,7 +176,7 @@ def with_model_in_target(target: bytes, call: Call, model: str) -> bytes | None:
     return None
 
 
-def _edited(raw: bytes, edit: Any) -> bytes | None:
+def edited(raw: bytes, edit: Any) -> bytes | None:
     """`raw` read, edited and written by the standard library, which keeps integers of any size."""
     try:
         whole = json.loads(raw)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..events import AlertEvent, MetricEvent
 from ..pricing import PriceBook
+from .degrade import Degrades
 
 if TYPE_CHECKING:
     from .exchange import Exchange
@@ -26,6 +27,7 @@ class Settings:
         "clock",
         "context_id",
         "counted_ids",
+        "degrades",
         "emit",
         "fail_open",
         "forward_metadata",
@@ -70,6 +72,7 @@ class Settings:
         self.emit = emit
         self.alert = alert
         self.prices = prices
+        self.degrades = Degrades(prices)
         self.clock = clock
         """Monotonic seconds."""
         self.wall = wall

@@ -112,6 +112,8 @@ class Index:
         self._rules: dict[tuple[str, str | None], Rules] = {}
         self.has_rules = bool(policy.blocks or policy.throttles or policy.degradations or policy.alerts)
         self._windows: dict[tuple[Period, str], Window] = {}
+        self.caps_output = False
+        """Whether any budget has `max_output_tokens`."""
         for budget in policy.budgets:
             self._add(budget)
         self._refresh()
@@ -188,6 +190,8 @@ class Index:
         return window
 
     def _add(self, budget: Budget) -> None:
+        if budget.terms.max_output_tokens is not None:
+            self.caps_output = True
         if budget.type == "global":
             self._globals = {**self._globals, budget.key: budget}
         else:

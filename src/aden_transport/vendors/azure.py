@@ -64,6 +64,7 @@ AZURE = Vendor(
     user_agents=(b"AzureOpenAI/", b"AsyncAzureOpenAI/"),
     price_provider="azure",
     accepts_stream_options=True,
+    completion_cap=True,
     request_id_headers=(b"apim-request-id", b"x-request-id", b"request-id"),
     latency_header=b"openai-processing-ms",
     region_header=b"x-ms-region",
@@ -71,5 +72,9 @@ AZURE = Vendor(
     checked="2026-11-22",
     source="https://learn.microsoft.com/azure/ai-services/openai/reference",
     # Older api-versions and "on your data" requests answer 400 to stream_options.
-    quirks={"stream_options_since": "2024-10-21", "stream_options_not_with": "data_sources"},
+    quirks={
+        "stream_options_since": "2024-10-21",
+        "stream_options_not_with": "data_sources",
+        "completion_cap_since": "2024-10-21",
+    },
 )

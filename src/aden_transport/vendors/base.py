@@ -255,6 +255,9 @@ class Operation:
     """Figures of the request that belong to `operation_details`."""
     output_cap: tuple[str, ...] = ("max_completion_tokens", "max_tokens", "max_output_tokens")
     """Body members that bound the output, the first present wins; dots go deeper."""
+    cap: str = ""
+    """The body member that is set where a budget caps the output and the call does not; dots go deeper.
+    Empty where the vendor has none, or demands one of every call."""
     metadata: Literal["refused", "native", "when_stored", "user_id"] = "refused"
     """What the vendor does with a `metadata` member of the body."""
     rate_by: Callable[[Mapping[str, Any], NormalizedUsage | None], NormalizedUsage | None] | None = None
@@ -306,6 +309,9 @@ class Vendor:
     that answered."""
     accepts_stream_options: bool = False
     """Whether the vendor's hosts are known to accept `stream_options.include_usage`."""
+    completion_cap: bool = False
+    """Whether its chat in OpenAI's format caps the output by `max_completion_tokens`; others know it as
+    `max_tokens`."""
     request_id_headers: tuple[bytes, ...] = (b"x-request-id", b"request-id")
     latency_header: bytes | None = None
     """Server-side processing time in milliseconds."""

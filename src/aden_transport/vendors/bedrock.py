@@ -393,7 +393,9 @@ CAP = (
     "textGenerationConfig.maxTokenCount",
     "maxTokens",
 )
-CONVERSE = Operation("chat", read_converse, output_cap=CAP, read_headers=_read_headers)
+CONVERSE = Operation(
+    "chat", read_converse, output_cap=CAP, cap="inferenceConfig.maxTokens", read_headers=_read_headers
+)
 CONVERSE_STREAM = dataclasses.replace(
     CONVERSE,
     stream=StreamShape(read_converse_event, framing="aws_event_stream", quiet=(-1, 10)),

@@ -206,7 +206,7 @@ V1_STREAM = StreamShape(
     every_event=True,  # so that lines are told apart
     quiet=(-1, 10),  # nothing marks the last line but its end: clients read to the end of the body
 )
-V1_CHAT = Operation("chat", read_v1_chat, V1_STREAM, streams=asks_stream)
+V1_CHAT = Operation("chat", read_v1_chat, V1_STREAM, streams=asks_stream, cap="max_tokens")
 V2_CHAT = Operation(
     "chat",
     read_v2_chat,
@@ -221,8 +221,9 @@ V2_CHAT = Operation(
         quiet=(-7, 34),  # text ends in `"}}}}`, the last event does not
     ),
     streams=asks_stream,
+    cap="max_tokens",
 )
-GENERATE = Operation("text_completion", read_v1_generate, V1_STREAM, streams=asks_stream)
+GENERATE = Operation("text_completion", read_v1_generate, V1_STREAM, streams=asks_stream, cap="max_tokens")
 EMBED = Operation("embeddings", read_cohere_embed)
 RERANK = Operation("rerank", read_plain)
 CLASSIFY = Operation("classification", read_plain)

@@ -114,6 +114,7 @@ def compatible(
     sdk: str | None = None,
     prices: str | None = None,
     asks_usage: bool = False,
+    completion_cap: bool = False,
     limits: Callable[[Headers, float], RateLimit | None] = compatible_limits,
     request_ids: tuple[str, ...] = ("x-request-id",),
     latency: str | None = None,
@@ -131,6 +132,7 @@ def compatible(
         user_agents=() if sdk is None else (f"{sdk}/Python".encode(), f"Async{sdk}/Python".encode()),
         price_provider=prices,
         accepts_stream_options=asks_usage,
+        completion_cap=completion_cap,
         request_id_headers=tuple(name.encode() for name in request_ids),
         latency_header=None if latency is None else latency.encode(),
         region_header=None if region is None else region.encode(),
@@ -179,6 +181,7 @@ COMPATIBLE: tuple[Vendor, ...] = (
         sdk="Cerebras",
         prices="cerebras",
         asks_usage=True,
+        completion_cap=True,
         source="https://inference-docs.cerebras.ai/api-reference/chat-completions",
     ),
     compatible(

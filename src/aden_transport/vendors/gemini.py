@@ -167,13 +167,13 @@ def read_partner_event(name: str, event: Mapping[str, Any], reading: Reading) ->
 
 
 CAP = ("generationConfig.maxOutputTokens", "generation_config.max_output_tokens")
-GENERATE = Operation("generate_content", read_generate, output_cap=CAP)
+GENERATE = Operation("generate_content", read_generate, output_cap=CAP, cap=CAP[0])
 STREAM_SSE = StreamShape(
     lambda _name, event, reading: read_generate(event, reading),
     quiet=(-1, 10),  # nothing marks the last event
 )
 STREAM_GENERATE = Operation(
-    "generate_content", read_generate, STREAM_SSE, always_streams=True, output_cap=CAP
+    "generate_content", read_generate, STREAM_SSE, always_streams=True, output_cap=CAP, cap=CAP[0]
 )
 EMBED = Operation("embeddings", read_embed)
 PREDICT = Operation("predict", read_predict)
@@ -190,6 +190,7 @@ INTERACTION = Operation(
     INTERACTION_STREAM,
     streams=asks_stream,
     output_cap=("generation_config.max_output_tokens",),
+    cap="generation_config.max_output_tokens",
 )
 INTERACTION_POLL = Operation("interactions", objects.read_interaction, INTERACTION_STREAM, deferred=True)
 BATCH = Operation("batch", objects.read_batch)
@@ -198,7 +199,9 @@ JOB = Operation("batch", objects.read_job)
 JOB_POLL = Operation("batch", objects.read_job, deferred=True)
 VIDEO = Operation("video", objects.read_operation, read_request=objects.read_video_request)
 VIDEO_POLL = Operation("video", objects.read_operation, deferred=True)
-RAW_PREDICT = Operation("chat", read_partner, output_cap=("max_tokens",), metadata="user_id")
+RAW_PREDICT = Operation(
+    "chat", read_partner, output_cap=("max_tokens",), cap="max_tokens", metadata="user_id"
+)
 STREAM_RAW_PREDICT = Operation(
     "chat",
     read_partner,
@@ -209,6 +212,7 @@ STREAM_RAW_PREDICT = Operation(
     ),
     always_streams=True,
     output_cap=("max_tokens",),
+    cap="max_tokens",
     metadata="user_id",
 )
 NO_USE = Operation("none", metered=False)

@@ -36,6 +36,7 @@ GROQ = compatible(
     sdk="Groq",
     prices="groq",
     asks_usage=True,
+    completion_cap=True,
     limits=openai_limits,
     region="x-groq-region",
     source="https://console.groq.com/docs/api-reference",

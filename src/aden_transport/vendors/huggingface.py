@@ -157,10 +157,16 @@ def _chat_of(partner: str) -> Operation:
 
 CAP = ("parameters.max_new_tokens", "max_new_tokens")
 GENERATION = Operation(
-    "text_completion", read_task, TASK_STREAM, streams=asks_stream, output_cap=CAP, read_headers=read_headers
+    "text_completion",
+    read_task,
+    TASK_STREAM,
+    streams=asks_stream,
+    output_cap=CAP,
+    cap=CAP[0],
+    read_headers=read_headers,
 )
 GENERATION_STREAM = dataclasses.replace(GENERATION, streams=None, always_streams=True)
-TASK = dataclasses.replace(GENERATION, name="inference")
+TASK = dataclasses.replace(GENERATION, name="inference", cap="")
 EMBED = Operation("embeddings", read_task, read_headers=read_headers)
 RERANK = Operation("rerank", read_task, read_headers=read_headers)
 

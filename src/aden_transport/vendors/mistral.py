@@ -270,6 +270,7 @@ CONVERSATION = Operation(
     ),
     streams=asks_stream,
     output_cap=("completion_args.max_tokens",),
+    cap="completion_args.max_tokens",
     metadata="native",
 )
 RESPONSES = dataclasses.replace(openai.RESPONSES, metadata="native")

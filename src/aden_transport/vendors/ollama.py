@@ -104,7 +104,14 @@ def _streams(body: Mapping[str, Any]) -> bool:
     return body.get("stream") is not False
 
 
-CHAT = Operation("chat", read_ollama, LINES, streams=_streams, output_cap=("options.num_predict",))
+CHAT = Operation(
+    "chat",
+    read_ollama,
+    LINES,
+    streams=_streams,
+    output_cap=("options.num_predict",),
+    cap="options.num_predict",
+)
 GENERATE = dataclasses.replace(CHAT, name="text_completion")
 EMBED = Operation("embeddings", read_embed)
 SYSTEM_ONE = Operation("classification", read_system_one)

@@ -77,6 +77,7 @@ CHAT = Operation(
     streams=asks_stream,
     asks_usage=True,
     read_request=_chat_details,
+    cap="max_completion_tokens",
     metadata="when_stored",
 )
 COMPLETION = Operation(
@@ -89,6 +90,7 @@ COMPLETION = Operation(
     ),
     streams=asks_stream,
     asks_usage=True,
+    cap="max_tokens",
 )
 RESPONSE_STREAM = StreamShape(
     shapes.read_response_event,
@@ -107,6 +109,7 @@ RESPONSES = Operation(
     shapes.read_response,
     RESPONSE_STREAM,
     streams=asks_stream,
+    cap="max_output_tokens",
     metadata="native",
 )
 RESPONSE_POLL = Operation(
@@ -234,6 +237,7 @@ OPENAI = Vendor(
     user_agents=(b"OpenAI/", b"AsyncOpenAI/"),
     price_provider="openai",
     accepts_stream_options=True,
+    completion_cap=True,
     latency_header=b"openai-processing-ms",
     organization_header=b"openai-organization",
     read_rate_limit=openai_limits,
