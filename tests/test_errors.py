@@ -85,3 +85,13 @@ def test_where_there_is_none_none_is_found() -> None:
     assert find_cancelled(None) is None
     assert find_cancelled(circle) is None
     assert find_cancelled(ExceptionGroup("many", [ValueError()])) is None
+
+
+def test_what_goes_wrong_where_a_refusal_ends_is_nobodys_concern() -> None:
+    class Watcher:
+        def let_go(self, traceback: object) -> None:
+            raise ZeroDivisionError
+
+    error = RequestCancelledError("no")
+    error._watcher = Watcher()
+    del error  # an exception in a finaliser would be a warning, which fails this test

@@ -25,14 +25,22 @@ def hook(*_: Any) -> Any:
 WRONG: list[tuple[str, Any, str]] = [
     *[
         (n, 7, "must be callable, not int")
-        for n in ("emit_metric", "before_request", "get_context_id", "on_alert", "on_emit_error")
+        for n in (
+            "emit_metric",
+            "before_request",
+            "modify_params",
+            "get_context_id",
+            "on_alert",
+            "on_blocked",
+            "on_emit_error",
+        )
     ],
     ("request_metadata", 7, "must be a mapping or a callable giving one, not int"),
     ("request_metadata", [("a", 1)], "must be a mapping or a callable giving one, not list"),
     ("agent_name", 7, "must be a string, not int"),
     *[
         (n, v, "must be True or False, not")
-        for n in ("fail_open", "async_emit", "stream_usage")
+        for n in ("fail_open", "async_emit", "stream_usage", "shadow_mode")
         for v in (1, None, "no")
     ],
     *[
@@ -42,6 +50,8 @@ WRONG: list[tuple[str, Any, str]] = [
     *[("hook_timeout_s", v, "must lie between 0 and 600") for v in (-1, 601)],
     *[("sample_rate", v, "must be a number from 0 to 1") for v in (None, "1", False, float("nan"))],
     *[("sample_rate", v, "must lie between 0 and 1") for v in (-0.1, 1.1, 50)],
+    *[("enforce_fraction", v, "must be a number from 0 to 1") for v in (None, "1", True, float("inf"))],
+    *[("enforce_fraction", v, "must lie between 0 and 1") for v in (-0.1, 1.1, 50)],
     *[
         ("forward_metadata", v, "must be one of native, always, never")
         for v in (None, True, "Native", "", list[str]())
@@ -78,6 +88,10 @@ RIGHT: dict[str, Any] = {
     "request_metadata": {"tenant": "acme"},
     "get_context_id": hook,
     "on_alert": hook,
+    "on_blocked": hook,
+    "modify_params": hook,
+    "shadow_mode": True,
+    "enforce_fraction": 0.25,
     "on_emit_error": hook,
     "agent_name": "reporter",
     "fail_open": False,

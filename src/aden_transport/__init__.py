@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         MetricEvent,
         NormalizedUsage,
         RateLimit,
+        ShadowDecision,
         ToolCallMetric,
     )
     from .installation import (
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from .logs import configure_logging
     from .options import MeterOptions
     from .pricing import Price
+    from .reports import Report, summarize
 
 __version__ = "0.1.0"
 
@@ -104,6 +106,7 @@ _HOMES = {
         "MetricEvent",
         "NormalizedUsage",
         "RateLimit",
+        "ShadowDecision",
         "ToolCallMetric",
     ),
     "installation": (
@@ -130,6 +133,7 @@ _HOMES = {
     "logs": ("configure_logging",),
     "options": ("MeterOptions",),
     "pricing": ("Price",),
+    "reports": ("Report", "summarize"),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -148,7 +152,9 @@ __all__ = [
     "NormalizedUsage",
     "Price",
     "RateLimit",
+    "Report",
     "RequestCancelledError",
+    "ShadowDecision",
     "ToolCallMetric",
     "__version__",
     "attribution",
@@ -177,6 +183,7 @@ __all__ = [
     "is_instrumented",
     "make_metered_openai",
     "register_vendor",
+    "summarize",
     "track_source",
     "uninstrument",
     "uninstrument_anthropic",

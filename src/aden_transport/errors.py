@@ -13,10 +13,11 @@ Only `RequestCancelledError` and its subclasses ever reach code that makes LLM c
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from types import TracebackType
 
     from .events import BeforeRequestContext, Decision
 
@@ -45,6 +46,10 @@ class LedgerUnavailable(AdenError):
     """
 
 
+class _Watcher(Protocol):
+    def let_go(self, traceback: TracebackType | None) -> None: ...
+
+
 class RequestCancelledError(AdenError):
     """The call was refused before it was sent: the vendor saw no byte of it.
 
@@ -53,6 +58,8 @@ class RequestCancelledError(AdenError):
 
     status_code: int = 403
     """What gateways and frameworks that map exceptions to HTTP should answer."""
+    _watcher: _Watcher | None = None
+    """Told when nobody holds this exception any more, with the frames that tell who has caught it."""
 
     def __init__(
         self,
@@ -78,7 +85,16 @@ class RequestCancelledError(AdenError):
         self.resets_at = resets_at
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_rebuild, (type(self), self.reason, dict(self.__dict__)))
+        state = {name: value for name, value in self.__dict__.items() if name != "_watcher"}
+        return (_rebuild, (type(self), self.reason, state))
+
+    def __del__(self) -> None:
+        watcher = self._watcher
+        if watcher is not None:
+            try:
+                watcher.let_go(self.__traceback__)
+            except Exception:  # noqa: BLE001 - at the interpreter's end anything may be gone
+                pass
 
 
 class BudgetExceededError(RequestCancelledError):

@@ -23,6 +23,7 @@ __all__ = [
     "MetricEvent",
     "NormalizedUsage",
     "RateLimit",
+    "ShadowDecision",
     "ToolCallMetric",
 ]
 
@@ -143,10 +144,51 @@ class ToolCallMetric:
 
 
 @dataclass(frozen=True, slots=True)
+class ShadowDecision:
+    """What a policy that is not enforced would have done about a call, which was sent as it is.
+
+    It stands in `Decision.shadow`, never in the place of a decision: `event.decision.action` is what was
+    done, so that `"block"` there is always a call that was not sent.
+    """
+
+    action: Literal["throttle", "degrade", "block"]
+    reason: str | None = None
+    to_model: str | None = None
+    """The model that the call would have used."""
+    delay_s: float = 0.0
+    """How long the call would have waited; what the shadow saved its caller."""
+    hindered: str | None = None
+    """Why a degrade could not have been carried out."""
+    budget_id: str | None = None
+    """The budget that demands it."""
+    saved_nano_usd: int | None = None
+    """What carrying it out would have saved: of a block the cost of the call; of a degrade the difference to
+    the other model's price of the usage that was reported, below 0 where that is dearer. None where either
+    is not known."""
+
+    @property
+    def saved_usd(self) -> Decimal | None:
+        return usd(self.saved_nano_usd)
+
+    def to_dict(self) -> dict[str, Any]:
+        out: dict[str, Any] = {"action": self.action}
+        for name in ("reason", "to_model", "hindered", "budget_id"):
+            if value := getattr(self, name):
+                out[name] = value
+        if self.delay_s:
+            out["delay_ms"] = self.delay_s * 1000
+        if self.saved_nano_usd is not None:
+            out["saved_nano_usd"] = self.saved_nano_usd
+            out["saved_usd"] = self.saved_nano_usd / 1e9
+        return out
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """What was decided about a call before it was sent, and why."""
 
     action: Action
+    """What was done: `"block"` is a call that was not sent."""
     reason: str | None = None
     source: Literal["none", "hook", "policy"] = "none"
     to_model: str | None = None
@@ -157,6 +199,15 @@ class Decision:
     """Why a degrade was not carried out and became an alert (`"signed"`, `"stream body"`, …)."""
     budget_id: str | None = None
     """The budget that demanded it."""
+    saved_nano_usd: int | None = None
+    """Of a degrade that was carried out: what the same usage costs more at the price of the model that was
+    asked for. None where that is not known."""
+    shadow: ShadowDecision | None = None
+    """What the policy would have done, where it is not enforced (`shadow_mode`, `enforce_fraction`)."""
+
+    @property
+    def saved_usd(self) -> Decimal | None:
+        return usd(self.saved_nano_usd)
 
     def to_dict(self) -> dict[str, Any]:
         out: dict[str, Any] = {"action": self.action, "source": self.source}
@@ -170,6 +221,11 @@ class Decision:
             out["hindered"] = self.hindered
         if self.budget_id:
             out["budget_id"] = self.budget_id
+        if self.saved_nano_usd is not None:
+            out["saved_nano_usd"] = self.saved_nano_usd
+            out["saved_usd"] = self.saved_nano_usd / 1e9
+        if self.shadow is not None:
+            out["shadow"] = self.shadow.to_dict()
         return out
 
 

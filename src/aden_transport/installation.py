@@ -512,5 +512,4 @@ def _at_exit() -> None:
         meter.end_open_calls()
         settler.flush(EXIT_S)
         meter.delivery.close(EXIT_S)
-        if meter.alerts is not None:
-            meter.alerts.close(EXIT_S)
+        meter.close_callbacks(EXIT_S)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from .core.exchange import Exchange
 from .core.settings import Settings
 from .emitters.delivery import Delivery
 from .emitters.noop import create_noop_emitter
+from .errors import RequestCancelledError
 from .events import AlertEvent
 from .options import MeterOptions
 from .pricing import PriceBook
@@ -55,7 +57,9 @@ class Meter:
             async_emit=options.async_emit,
             sample_rate=options.sample_rate,
         )
-        self.alerts = None if options.on_alert is None else AlertDelivery(options)
+        self.alerts = callback_delivery(options.on_alert, options)
+        self.blocked = callback_delivery(options.on_blocked, options)
+        self._callbacks = [each for each in (self.alerts, self.blocked) if each is not None]
         prices = PriceBook(options.prices)
         self.budgets = None if options.policy is None else budgets_of(options, prices, former)
         self._run_budgets: Budgets | None = None
@@ -63,11 +67,13 @@ class Meter:
             owner=self,
             emit=self.delivery.deliver,
             alert=None if self.alerts is None else self.alerts.deliver,
+            blocked=None if self.blocked is None else self.blocked.deliver,
             prices=prices,
             clock=time.perf_counter,
             wall=time.time,
             bits=random_bits,
             hook=options.before_request,
+            modify=options.modify_params,
             hook_timeout_s=options.hook_timeout_s,
             metadata=options.request_metadata,
             context_id=options.get_context_id,
@@ -93,22 +99,27 @@ class Meter:
         orphans.settle(timeout)
         settler.flush(timeout)
         done = self.delivery.flush(timeout)
-        return (self.alerts is None or self.alerts.flush(timeout)) and done
+        told = [each.flush(timeout) for each in self._callbacks]
+        return all(told) and done
 
     async def flush_async(self, timeout: float) -> bool:
         """`flush`, without holding up the loop."""
         orphans.settle(0.0)
         done = await self.delivery.flush_async(timeout)
-        if self.alerts is not None:
-            done = await self.alerts.flush_async(timeout) and done
+        for each in self._callbacks:
+            done = await each.flush_async(timeout) and done
         return done
 
     def close(self, timeout: float) -> bool:
         """Flush and end the emitters' threads. Calls still open end under this meter and start them anew."""
         done = self.flush(timeout)
-        if self.alerts is not None:
-            done = self.alerts.close(timeout) and done
+        done = self.close_callbacks(timeout) and done
         return self.delivery.close(timeout) and done
+
+    def close_callbacks(self, timeout: float) -> bool:
+        """Hand over what `on_alert` and `on_blocked` are to be told, and end their threads."""
+        told = [each.close(timeout) for each in self._callbacks]
+        return all(told)
 
     def end_open_calls(self) -> None:
         """At the interpreter's exit: what is still open gets its event, with what was seen."""
@@ -230,7 +241,13 @@ def budgets_of(options: MeterOptions, prices: PriceBook, former: Meter | None) -
     ledger = kept if kept is not None and same else open_ledger(options.ledger, lasting=lasting)
     for floor in floors(policy.budgets, time.time()):
         ledger.raise_to(floor.key, floor.spent, mark=floor.mark, expires_at=floor.expires_at)
-    return Budgets(
+    kind: Callable[..., Budgets] = Budgets
+    fraction = 0.0 if options.shadow_mode else options.enforce_fraction
+    if fraction < 1:
+        from .core.shadow import PartlyEnforced
+
+        kind = partial(PartlyEnforced, fraction=fraction, agent_name=options.agent_name)
+    return kind(
         Index(policy),
         ledger,
         prices=prices,
@@ -240,14 +257,18 @@ def budgets_of(options: MeterOptions, prices: PriceBook, former: Meter | None) -
     )
 
 
-class AlertDelivery:
-    """Alerts go the way of events."""
+def callback_delivery(callback: Any, options: MeterOptions) -> CallbackDelivery | None:
+    return None if callback is None else CallbackDelivery(callback, async_emit=options.async_emit)
 
-    def __init__(self, options: MeterOptions) -> None:
-        self._delivery = Delivery(options.on_alert, async_emit=options.async_emit)
 
-    def deliver(self, alert: AlertEvent) -> None:
-        self._delivery.deliver(alert)  # type: ignore[arg-type]
+class CallbackDelivery:
+    """What a callback of the options is told goes the way of events."""
+
+    def __init__(self, callback: Any, *, async_emit: bool) -> None:
+        self._delivery = Delivery(callback, async_emit=async_emit)
+
+    def deliver(self, value: AlertEvent | RequestCancelledError) -> None:
+        self._delivery.deliver(value)  # type: ignore[arg-type]
 
     def flush(self, timeout: float) -> bool:
         return self._delivery.flush(timeout)

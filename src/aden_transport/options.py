@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from .errors import ConfigurationError
+from .errors import ConfigurationError, RequestCancelledError
 from .events import AlertEvent, BeforeRequestContext, BeforeRequestResult, MetricEvent
 
 if TYPE_CHECKING:
@@ -24,11 +24,7 @@ LATER = {
     "api_key": "the control server's client is not part of this release; use emit_metric=…",
     "server_url": "the control server's client is not part of this release; use emit_metric=…",
     "control": "the control server's client is not part of this release; use before_request=…",
-    "shadow_mode": "budgets are not part of this release; decide in before_request=…",
-    "enforce_fraction": "budgets are not part of this release; decide in before_request=…",
     "pacing": "pacing is not part of this release; use BeforeRequestResult.throttle(…) in before_request=…",
-    "modify_params": "use BeforeRequestResult.degrade(…) in before_request=… to change the model",
-    "on_blocked": "blocked calls are events with decision.action == 'block'; read them in emit_metric=…",
     "capture_content": "prompts and answers are never kept in this release; leave it out",
     "spool_dir": "the spool is not part of this release; use create_file_emitter(…)",
     "performance_mode": "there is one mode in this release; leave it out",
@@ -38,6 +34,9 @@ LATER = {
 Hook = Callable[
     [Mapping[str, Any], BeforeRequestContext], "BeforeRequestResult | Awaitable[BeforeRequestResult]"
 ]
+ParamsHook = Callable[
+    [dict[str, Any], BeforeRequestContext], "Mapping[str, Any] | Awaitable[Mapping[str, Any] | None] | None"
+]
 
 
 class MeterOptions:
@@ -45,10 +44,14 @@ class MeterOptions:
 
     emit_metric:      called with each `MetricEvent`; sync or async. None: nothing is emitted.
     before_request:   `(params, context) -> BeforeRequestResult`, sync or async; once per logical call.
+    modify_params:    `(params, context) -> params or None`, sync or async; once per logical call, before
+                      budgets: what it returns is sent in place of the request's JSON body.
     hook_timeout_s:   seconds an async hook may take; then `fail_open` decides.
     request_metadata: a mapping, or a callable giving one per call, merged into `event.metadata`.
     get_context_id:   a callable giving `metadata["context_id"]`, per call.
     on_alert:         called with each `AlertEvent`; sync or async.
+    on_blocked:       called with the `RequestCancelledError` of each call that is refused, once per
+                      logical call; sync or async.
     on_emit_error:    called with `(event, exception)` when an emitter raises.
     agent_name:       written on every event.
     fail_open:        whether a call goes on when the hook fails (True) or is refused (False).
@@ -64,6 +67,11 @@ class MeterOptions:
                       takes a file in the user's state folder where a budget has a period, else memory.
     on_unknown:       what is done where a figure cannot be known: "allow", "block" or dollars for
                       "price", "size", "store" and "server".
+    shadow_mode:      the policy decides and counts, but nothing is blocked, delayed or degraded: events
+                      say in `decision.shadow` what would have been done and saved.
+    enforce_fraction: share of tenants, 0.0 to 1.0, for which the policy is enforced, always the same ones;
+                      for the others it is in shadow mode. Calls that name no tenant go by their
+                      customer, else their agent; those that name none are enforced at 1.0 only.
     prefer_httpx:     SDKs to move from another HTTP library to httpx; only "gemini" (google-genai's
                       async client leaves aiohttp, with its pool, proxy and exceptions).
 
@@ -75,12 +83,15 @@ class MeterOptions:
         "async_emit",
         "before_request",
         "emit_metric",
+        "enforce_fraction",
         "fail_open",
         "forward_metadata",
         "get_context_id",
         "hook_timeout_s",
         "ledger",
+        "modify_params",
         "on_alert",
+        "on_blocked",
         "on_emit_error",
         "on_unknown",
         "policy",
@@ -88,6 +99,7 @@ class MeterOptions:
         "prices",
         "request_metadata",
         "sample_rate",
+        "shadow_mode",
         "stream_usage",
     )
 
@@ -96,10 +108,12 @@ class MeterOptions:
         *,
         emit_metric: Callable[[MetricEvent], Any] | None = None,
         before_request: Hook | None = None,
+        modify_params: ParamsHook | None = None,
         hook_timeout_s: float = 5.0,
         request_metadata: Mapping[str, Any] | Callable[[], Mapping[str, Any] | None] | None = None,
         get_context_id: Callable[[], str | None] | None = None,
         on_alert: Callable[[AlertEvent], Any] | None = None,
+        on_blocked: Callable[[RequestCancelledError], Any] | None = None,
         on_emit_error: Callable[[MetricEvent, BaseException], object] | None = None,
         agent_name: str | None = None,
         fail_open: bool = True,
@@ -111,6 +125,8 @@ class MeterOptions:
         policy: Any = None,
         ledger: str | None = None,
         on_unknown: Mapping[str, Any] | None = None,
+        shadow_mode: bool = False,
+        enforce_fraction: float = 1.0,
         prefer_httpx: tuple[str, ...] = (),
         **unknown: Any,
     ) -> None:
@@ -118,10 +134,12 @@ class MeterOptions:
             raise ConfigurationError(_unknown_option(name))
         self.emit_metric = _callable("emit_metric", emit_metric)
         self.before_request = _callable("before_request", before_request)
+        self.modify_params = _callable("modify_params", modify_params)
         self.hook_timeout_s = _number("hook_timeout_s", hook_timeout_s, low=0.0, high=600.0)
         self.request_metadata = _mapping_or_callable("request_metadata", request_metadata)
         self.get_context_id = _callable("get_context_id", get_context_id)
         self.on_alert = _callable("on_alert", on_alert)
+        self.on_blocked = _callable("on_blocked", on_blocked)
         self.on_emit_error = _callable("on_emit_error", on_emit_error)
         self.agent_name = _text("agent_name", agent_name)
         self.fail_open = _flag("fail_open", fail_open)
@@ -135,6 +153,8 @@ class MeterOptions:
         self.policy = _policy("policy", policy)
         self.ledger = _text("ledger", ledger)
         self.on_unknown = _mapping("on_unknown", on_unknown)
+        self.shadow_mode = _flag("shadow_mode", shadow_mode)
+        self.enforce_fraction = _number("enforce_fraction", enforce_fraction, low=0.0, high=1.0)
         self.prefer_httpx = _sdk_names("prefer_httpx", prefer_httpx)
 
     def __eq__(self, other: object) -> bool:

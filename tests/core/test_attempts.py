@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
+import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
 from aden_transport import attributes
 from aden_transport.core import attempts
-from aden_transport.core.attempts import MAX_LEFT, MAX_PAUSE_S, LogicalCall, begin, note_unfinished
+from aden_transport.core.attempts import (
+    MAX_LEFT,
+    MAX_PAUSE_S,
+    LogicalCall,
+    begin,
+    note_refused,
+    note_unfinished,
+)
+from aden_transport.core.steps import Refuse
 from aden_transport.core.wire import WireRequest
+from aden_transport.errors import RequestCancelledError
 from aden_transport.events import ALLOW
 
 from .kit import CHAT, wire
@@ -208,3 +220,138 @@ def test_what_a_thread_remembers_is_bounded() -> None:
     for number in range(MAX_LEFT + 10):
         contextvars.copy_context().run(failed, wire({"model": str(number)}))
     assert len(attempts.left) <= MAX_LEFT
+
+
+# -- refusals ----------------------------------------------------------------------------------------
+
+FRAMEWORK = """
+def catch(call):
+    for _ in range(2):
+        try:
+            call()
+        except Exception as exc:
+            keep(exc)
+
+async def catch_async(call):
+    for _ in range(2):
+        try:
+            await call()
+        except Exception as exc:
+            keep(exc)
+        await sleep()
+    return "caught"
+"""
+
+
+def framework(name: str, keep: Callable[[BaseException], object] = lambda exc: None) -> Any:
+    """Loops that catch what a call raises, in a module of that name."""
+    module: dict[str, Any] = {"__name__": name, "keep": keep, "sleep": lambda: asyncio.sleep(0)}
+    exec(compile(FRAMEWORK, name, "exec"), module)
+    return module
+
+
+def refused(found: list[LogicalCall]) -> None:
+    """A call that is refused: what is raised is watched."""
+    found.append(started(HELLO))
+    raise Refuse(RequestCancelledError("no"), note_refused(found[-1], HELLO, 0.0)).refused()
+
+
+@pytest.mark.parametrize(
+    ("module", "same"), [("tenacity", True), ("langchain_core.retry", True), ("app.main", False)]
+)
+@pytest.mark.parametrize("cycle", [False, True], ids=["dropped", "in a cycle"])
+def test_who_catches_a_refusal_says_whether_the_next_is_the_same_call(
+    module: str, same: bool, cycle: bool
+) -> None:
+    found: list[LogicalCall] = []
+
+    def keep(exc: BaseException) -> None:
+        if cycle:
+            exc.itself = exc  # type: ignore[attr-defined]
+
+    framework(module, keep)["catch"](lambda: refused(found))
+    assert (found[0] is found[1]) is same
+    assert found[1].attempt == int(same)
+    gc.collect()
+
+
+@pytest.mark.parametrize(("module", "same"), [("tenacity", True), ("app.main", False)])
+@pytest.mark.parametrize("collected", [False, True])
+def test_a_coroutine_that_waits_to_try_again_has_caught_it(module: str, same: bool, collected: bool) -> None:
+    """The refusal is in a cycle, and the collector may take it while the framework waits."""
+    found: list[LogicalCall] = []
+
+    def keep(exc: BaseException) -> None:
+        exc.itself = exc  # type: ignore[attr-defined]
+
+    async def call() -> None:
+        if found and collected:
+            gc.collect()
+        await asyncio.create_task(inner())
+
+    async def inner() -> None:
+        refused(found)
+
+    async def main() -> None:
+        task = asyncio.create_task(framework(module, keep)["catch_async"](call))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await task
+
+    asyncio.run(main())
+    assert (found[0] is found[1]) is same
+    gc.collect()
+
+
+def test_a_framework_that_a_refusal_has_left_does_not_try_again() -> None:
+    found: list[LogicalCall] = []
+    source = {"__name__": "langchain_core.base"}
+    exec("async def ainvoke(call):\n    await call()", source)
+    invoke: Any = source["ainvoke"]
+
+    async def call() -> None:
+        refused(found)
+
+    async def main() -> None:
+        await asyncio.gather(invoke(call), invoke(call), return_exceptions=True)
+
+    asyncio.run(main())
+    assert found[0] is not found[1]
+
+
+def test_a_call_that_is_made_while_its_refusal_is_handled_is_that_call() -> None:
+    found: list[LogicalCall] = []
+    try:
+        refused(found)
+    except RequestCancelledError as exc:
+        try:
+            raise ValueError("wrapped") from exc
+        except ValueError:
+            assert started(HELLO) is found[0]
+
+
+def test_a_refusal_of_another_call_that_is_handled_says_nothing() -> None:
+    found: list[LogicalCall] = []
+    try:
+        refused(found)
+    except RequestCancelledError:
+        assert started(wire({"model": "other"})) is not found[0]
+
+
+def test_what_was_modified_and_decided_is_asked_anew_after_a_refusal() -> None:
+    found: list[LogicalCall] = []
+    try:
+        refused(found)
+    except RequestCancelledError:
+        found[0].decision, found[0].modified = ALLOW, b"{}"
+        again = started(HELLO)
+        assert again is found[0]
+        assert (again.decision, again.modified) == (None, False)
+
+
+def test_a_refusal_crosses_processes_without_its_watcher() -> None:
+    found: list[LogicalCall] = []
+    with pytest.raises(RequestCancelledError) as raised:
+        refused(found)
+    assert raised.value._watcher is not None
+    assert pickle.loads(pickle.dumps(raised.value))._watcher is None

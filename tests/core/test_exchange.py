@@ -17,6 +17,7 @@ from aden_transport.attributes import context, track_source
 from aden_transport.core.exchange import (
     ASKING,
     ENDED,
+    MODIFYING,
     NEW,
     RECEIVING,
     RESERVING,
@@ -27,7 +28,7 @@ from aden_transport.core.exchange import (
 )
 from aden_transport.core.reserve import Budgets, Money
 from aden_transport.core.rewrite import MAX_PARSED_REQUEST
-from aden_transport.core.steps import Ask, Consult, Refuse, Send, Wait
+from aden_transport.core.steps import Ask, Consult, Modify, Refuse, Send, Wait
 from aden_transport.core.wire import WireRequest
 from aden_transport.errors import RequestCancelledError
 from aden_transport.events import AlertEvent, BeforeRequestResult, Decision
@@ -98,6 +99,17 @@ def reserving(bench: Bench) -> Exchange:
     return exchange
 
 
+def modifying(bench: Bench) -> Exchange:
+    exchange = new(bench)
+    start_to_modify(exchange)
+    return exchange
+
+
+def start_to_modify(exchange: Exchange) -> None:
+    exchange.settings.modify = lambda *_: None
+    assert isinstance(exchange.start(), Modify) is (exchange.state == MODIFYING)
+
+
 def reserve(exchange: Exchange) -> None:
     exchange.settings.budgets = BUDGETS
     exchange._consult(Money(BUDGETS, "op", "gpt-4o"))
@@ -135,6 +147,7 @@ def ended(bench: Bench) -> Exchange:
 
 STATES: Mapping[str, Callable[[Bench], Exchange]] = {
     NEW: new,
+    MODIFYING: modifying,
     RESERVING: reserving,
     ASKING: asking,
     WAITING: waiting,
@@ -142,11 +155,15 @@ STATES: Mapping[str, Callable[[Bench], Exchange]] = {
     RECEIVING: receiving,
     ENDED: ended,
 }
-ON_THE_WAY = {NEW: SENT, RESERVING: SENT, ASKING: SENT, WAITING: SENT}
+ON_THE_WAY = {NEW: SENT, MODIFYING: SENT, RESERVING: SENT, ASKING: SENT, WAITING: SENT}
+TO_ASK = {MODIFYING: ASKING, RESERVING: ASKING, WAITING: SENT}
 ANYWHERE = dict.fromkeys(STATES, ENDED)
 MOVES: Mapping[str, tuple[Callable[[Exchange], object], Mapping[str, str]]] = {
-    "start": (lambda e: e.start(), {NEW: ASKING, RESERVING: ASKING, WAITING: SENT}),
-    "reserve": (reserve, dict.fromkeys((NEW, ASKING, WAITING), RESERVING)),
+    "start": (lambda e: e.start(), {**TO_ASK, NEW: ASKING}),
+    "start to modify": (start_to_modify, {**TO_ASK, NEW: MODIFYING}),
+    "modify": (lambda e: e.modify(None), {**TO_ASK, NEW: ASKING}),
+    "modify_failed": (lambda e: e.modify_failed(ValueError()), {**TO_ASK, NEW: ASKING}),
+    "reserve": (reserve, dict.fromkeys((NEW, MODIFYING, ASKING, WAITING), RESERVING)),
     "verdict": (lambda e: e.consulted(ALLOWED), {RESERVING: ASKING}),
     "verdict after the hook": (after_the_hook, {RESERVING: SENT}),
     "verdict to wait": (lambda e: e.consulted(DELAY), {RESERVING: WAITING}),

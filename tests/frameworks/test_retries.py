@@ -11,7 +11,14 @@ from typing import Any, TypedDict
 
 import pytest
 
-from aden_transport import MeterOptions, create_memory_emitter, instrument, uninstrument
+from aden_transport import (
+    BeforeRequestResult,
+    MeterOptions,
+    RequestCancelledError,
+    create_memory_emitter,
+    instrument,
+    uninstrument,
+)
 from aden_transport.emitters.memory import MemoryEmitter
 from aden_transport.testing import FakeProvider, Reply
 
@@ -194,3 +201,88 @@ def test_each_attempt_costs_what_the_wire_says(memory: MemoryEmitter) -> None:
     assert (refused.usage, refused.cost_nano_usd) == (None, None)
     assert answered.usage_source == "reported"
     assert answered.cost_nano_usd
+
+
+NOT_TRIED_AGAIN = ("pydantic-ai", "llama-index", "llama-index, async")
+"""They try again what they know to be passing."""
+
+
+class Refused:
+    """What is told of calls that a hook refuses the first `times` that it is asked."""
+
+    def __init__(self, times: int) -> None:
+        self.told: list[RequestCancelledError] = []
+        self.memory = create_memory_emitter()
+        self.asked = 0
+        self._times = times
+        instrument(
+            MeterOptions(
+                emit_metric=self.memory,
+                before_request=self._hook,
+                on_blocked=self.told.append,
+                async_emit=False,
+            )
+        )
+
+    def _hook(self, _params: Any, _about: Any) -> BeforeRequestResult:
+        self.asked += 1
+        return (
+            BeforeRequestResult.cancel("no") if self.asked <= self._times else BeforeRequestResult.proceed()
+        )
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("memory")
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
+def test_a_refused_call_that_a_framework_tries_again_is_told_of_once(way: Way) -> None:
+    refused = Refused(times=100)
+    with FakeProvider() as provider:
+        with pytest.raises(Exception):
+            way(provider)
+        assert provider.requests == []
+    assert refused.asked == (1 if way in [WAYS[name] for name in NOT_TRIED_AGAIN] else 3)
+    (event,) = refused.memory.events
+    assert (event.decision.action, event.attempt) == ("block", 0)
+    assert len(refused.told) == 1
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("memory")
+@pytest.mark.parametrize("way", [way for name, way in WAYS.items() if name not in NOT_TRIED_AGAIN])
+def test_a_refused_call_that_is_then_sent_counts_on(way: Way) -> None:
+    refused = Refused(times=2)
+    with FakeProvider() as provider:
+        way(provider)
+    blocked, sent = refused.memory.events
+    assert (blocked.decision.action, sent.decision.action) == ("block", "allow")
+    assert (blocked.attempt, sent.attempt, sent.status_code) == (0, 2, 200)
+    assert blocked.call_id == sent.call_id
+    assert len(refused.told) == 1
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("memory")
+@pytest.mark.parametrize(
+    "way", [WAYS[name] for name in ("tenacity", "langchain", "langchain, async", "litellm")]
+)
+def test_calls_that_the_application_makes_are_each_told_of(way: Way) -> None:
+    refused = Refused(times=100)
+    with FakeProvider() as provider:
+        for _ in range(3):
+            with suppress(Exception):
+                way(provider)
+    assert len({event.call_id for event in refused.memory.events}) == len(refused.told) == 3
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("memory")
+def test_equal_calls_of_tasks_are_each_told_of() -> None:
+    refused = Refused(times=100)
+    with FakeProvider() as provider:
+        model = chat_model(provider)
+
+        async def main() -> None:
+            await asyncio.gather(*(model.ainvoke(PROMPT) for _ in range(5)), return_exceptions=True)
+
+        asyncio.run(main())
+    assert len(refused.memory.events) == len(refused.told) == 5

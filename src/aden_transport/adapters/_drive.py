@@ -16,7 +16,7 @@ from typing import Any
 from .._fork import on_fork_in_child
 from .._guard import internal_fault
 from ..core.exchange import Exchange
-from ..core.steps import SEND, Ask, Consult, Refuse, Send, Step, Wait
+from ..core.steps import SEND, Ask, Consult, Modify, Refuse, Send, Step, Wait
 from ..core.wire import Rewrite
 
 __all__ = ["Driver", "in_hook", "inside"]
@@ -31,6 +31,10 @@ _in_hook: ContextVar[bool] = ContextVar("aden_in_hook", default=False)
 _warned_loop = False
 
 Hook = Callable[..., Any]
+Take = Callable[[object], Step]
+Fail = Callable[[BaseException], Step]
+Answer = Callable[[Take, Fail], Step]
+"""What a hook said, to be taken by one of the two."""
 
 
 in_hook: Callable[[], bool] = _in_hook.get
@@ -126,7 +130,12 @@ def drive(exchange: Exchange, step: Step) -> Send | Refuse:
         match step:
             case Ask():
                 assert settings.hook is not None
-                step = _go_on(exchange, _ask(exchange, step, settings.hook, settings.hook_timeout_s))
+                result = _ask(step, settings.hook, settings.hook_timeout_s)
+                step = _go_on(exchange, partial(result, exchange.answer, exchange.answer_failed))
+            case Modify():
+                assert settings.modify is not None
+                result = _ask(step, settings.modify, settings.hook_timeout_s)
+                step = _go_on(exchange, partial(result, exchange.modify, exchange.modify_failed))
             case Consult():
                 step = _go_on(exchange, _consulted(exchange, step))
             case Wait():
@@ -142,8 +151,12 @@ async def drive_async(exchange: Exchange, step: Step) -> Send | Refuse:
         match step:
             case Ask():
                 assert settings.hook is not None
-                result = await _ask_async(exchange, step, settings.hook, settings.hook_timeout_s)
-                step = _go_on(exchange, result)
+                result = await _ask_async(step, settings.hook, settings.hook_timeout_s)
+                step = _go_on(exchange, partial(result, exchange.answer, exchange.answer_failed))
+            case Modify():
+                assert settings.modify is not None
+                result = await _ask_async(step, settings.modify, settings.hook_timeout_s)
+                step = _go_on(exchange, partial(result, exchange.modify, exchange.modify_failed))
             case Consult():
                 import anyio.to_thread
 
@@ -172,20 +185,28 @@ def _consulted(exchange: Exchange, step: Consult) -> Callable[[], Step]:
     return partial(exchange.consulted, verdict)
 
 
-def _ask(exchange: Exchange, step: Ask, hook: Hook, timeout: float) -> Callable[[], Step]:
+def _answered(result: object, take: Take, fail: Fail) -> Step:
+    return take(result)
+
+
+def _failed(exc: BaseException, take: Take, fail: Fail) -> Step:
+    return fail(exc)
+
+
+def _ask(step: Ask | Modify, hook: Hook, timeout: float) -> Answer:
     token = _in_hook.set(True)
     try:
         result = hook(step.params, step.context)
         if inspect.isawaitable(result):
             result = _on_our_loop(result, timeout)
     except Exception as exc:  # noqa: BLE001 - a user's hook: `fail_open` decides
-        return partial(exchange.answer_failed, exc)
+        return partial(_failed, exc)
     finally:
         _in_hook.reset(token)
-    return partial(exchange.answer, result)
+    return partial(_answered, result)
 
 
-async def _ask_async(exchange: Exchange, step: Ask, hook: Hook, timeout: float) -> Callable[[], Step]:
+async def _ask_async(step: Ask | Modify, hook: Hook, timeout: float) -> Answer:
     import anyio
 
     token = _in_hook.set(True)
@@ -195,10 +216,10 @@ async def _ask_async(exchange: Exchange, step: Ask, hook: Hook, timeout: float) 
             with anyio.fail_after(timeout):
                 result = await result
     except Exception as exc:  # noqa: BLE001 - a user's hook: `fail_open` decides
-        return partial(exchange.answer_failed, exc)
+        return partial(_failed, exc)
     finally:
         _in_hook.reset(token)
-    return partial(exchange.answer, result)
+    return partial(_answered, result)
 
 
 def _sleep(seconds: float) -> float:
@@ -286,7 +307,7 @@ class _Outcome:
     def result(self, timeout: float) -> Any:
         # Half a second more than the hook has: a hook that blocks our loop must not hold the call.
         if not self._event.wait(timeout + 0.5):
-            raise TimeoutError(f"before_request took longer than {timeout} s")
+            raise TimeoutError(f"a hook took longer than {timeout} s")
         if self._error is not None:
             raise self._error
         return self._value

@@ -19,7 +19,7 @@ from ..core.wire import Pairs, Rewrite, WireRequest, names_of
 from ..framing.content_encoding import decoder_for
 from ..meter import Meter, classifier, orphans
 from ._drive import Driver
-from ._refusal import REFUSAL_HEADERS, refusal_body
+from ._refusal import REFUSAL_HEADERS, is_livekit, refusal_body
 from ._tee import Hidden
 
 __all__ = ["BY_HAND", "GLOBAL", "PER_CLIENT", "PER_VENDOR", "Family"]
@@ -122,11 +122,13 @@ class Family(Driver):
         """Raise the refusal, or return it as a response where the SDK would take a raise for a fault of
         the network and retry: Stainless SDKs, known by their headers."""
         if not any(name.startswith(b"x-stainless-") for _, name, _ in pairs_of(request.headers)):
-            raise step.error
-        response = self.refused(
+            raise step.refused()
+        plain = is_livekit()
+        response = (self.module.Response if plain else self.refused)(
             403, headers=REFUSAL_HEADERS, content=refusal_body(step.error), request=request
         )
-        response.aden_error = step.error
+        if not plain:
+            response.aden_refused = step
         return response
 
     def observe(self, response: Any, request: Any, exchange: Exchange, tee: Any, client: Any) -> None:

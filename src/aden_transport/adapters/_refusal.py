@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, NoReturn
 
 from .._json import dumps
+from ..core.steps import Refuse
 from ..errors import RequestCancelledError
 
-__all__ = ["RefusedMixin", "refusal_body"]
+__all__ = ["REFUSAL_HEADERS", "RefusedMixin", "is_livekit", "refusal_body"]
 
 REFUSAL_HEADERS = [("content-type", "application/json"), ("x-should-retry", "false")]
 
@@ -18,6 +20,23 @@ def refusal_body(error: RequestCancelledError) -> bytes:
     return dumps({"type": "error", "error": inner, "message": error.reason})
 
 
+def is_livekit() -> bool:
+    """Whether LiveKit Agents makes the call that is refused here.
+
+    LiveKit (1.8.9) tries everything again, 4 times in as many seconds, but an answer of 4xx: of what the SDK
+    raises it understands `APIStatusError` alone. Its user agent is on its chat calls only, so the code that
+    awaits the answer is looked at; this is asked where a call is refused.
+    """
+    if "livekit.agents" not in sys.modules:
+        return False
+    frame = sys._getframe()
+    while frame.f_back is not None:
+        frame = frame.f_back
+        if str(frame.f_globals.get("__name__")).startswith(("livekit.agents.", "livekit.plugins.")):
+            return True
+    return False
+
+
 class RefusedMixin:
     """Mixed into a library's `Response`: a 403 that raises the refusal where SDKs judge a response.
 
@@ -25,10 +44,10 @@ class RefusedMixin:
     passes. httpx's own machinery reads status, headers and bytes, which answer as usual.
     """
 
-    aden_error: RequestCancelledError
+    aden_refused: Refuse
 
     def _raise(self) -> NoReturn:
-        raise self.aden_error
+        raise self.aden_refused.refused()
 
     def raise_for_status(self) -> Any:
         self._raise()

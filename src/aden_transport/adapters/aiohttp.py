@@ -227,7 +227,7 @@ class _Sessions(Driver):
         return _Request(url, url, made)
 
     def refuse(self, step: Refuse, request: _Request) -> Any:
-        raise step.error
+        raise step.refused()
 
     def observe(self, response: Any, request: Any, exchange: Exchange, tee: Any, client: Any) -> None:
         """From here on the answer is the application's; what goes wrong is ours alone."""

@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, str] = {
     "doctor": "find out what is installed, what is seen of it, and what to do where it is not",
     "prices": "explain what a model costs: which entry, from where, by which tiers",
     "policy": "read a policy, and see what it would do about a call",
+    "report": "add up logged events: calls, cost, and what policies did or would have done",
 }
 """What each command is for, in the order of `--help`."""
 

@@ -6,14 +6,27 @@ import sys
 import weakref
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from opcode import opmap
 from threading import get_ident
-from typing import Any
+from types import FrameType, TracebackType
+from typing import Any, Literal
 
 from ..attributes import current_attributes
+from ..errors import RequestCancelledError, find_cancelled
 from ..events import Decision
-from .wire import WireRequest
+from .wire import ModifiedRequest, WireRequest
 
-__all__ = ["RETRYABLE", "LogicalCall", "begin", "forget", "left", "note_unfinished", "unfinished_call"]
+__all__ = [
+    "RETRYABLE",
+    "LogicalCall",
+    "Refusal",
+    "begin",
+    "forget",
+    "left",
+    "note_refused",
+    "note_unfinished",
+    "unfinished_call",
+]
 
 RETRYABLE = frozenset({408, 409, 429})
 """And every 5xx: what SDKs send again by themselves."""
@@ -32,6 +45,16 @@ left: dict[tuple[int, str, bytes, int], LogicalCall] = {}
 """Failed calls whose context may have been a copy that is gone, by thread and what they sent."""
 
 
+RETRIERS = frozenset(
+    {
+        *("tenacity", "backoff", "stamina", "retrying", "retry"),
+        *("litellm", "langchain_core", "langgraph", "llama_index", "pydantic_ai", "instructor", "crewai"),
+        *("dspy", "smolagents", "haystack"),
+    }
+)
+"""Packages that catch what a call has raised in order to try it again, and raise it in the end."""
+
+
 class LogicalCall:
     """What the attempts of one call share."""
 
@@ -42,9 +65,12 @@ class LogicalCall:
         "decision",
         "ended_at",
         "host",
+        "modified",
         "money",
         "number",
         "redirected",
+        "refusal",
+        "refused",
         "target",
         "task",
         "waited_s",
@@ -70,6 +96,12 @@ class LogicalCall:
         """How long a policy has delayed it: once per logical call."""
         self.money: object = None
         """What is held, between a redirect and its next hop."""
+        self.modified: bytes | Literal[False] | None = False
+        """The body that `modify_params` made of the request's, None where it left it; False: not asked."""
+        self.refusal: Refusal | None = None
+        """Of the last time that it was refused, if ever: it has had its event."""
+        self.refused = False
+        """Whether that was its last attempt."""
         self.decision: Decision | None = None
         """Of the first attempt: hooks are asked, and waits are waited, once per logical call."""
 
@@ -82,6 +114,69 @@ class LogicalCall:
     def call_id(self) -> str:
         """16 hex digits."""
         return f"{self.number & 0xFFFFFFFFFFFFFFFF:016x}"
+
+
+class Refusal:
+    """What becomes of a refusal: whether a framework that has caught it tries the call again.
+
+    Where the application's own code has caught it, an equal request that follows is another call; so what
+    tells the two apart is who has caught it. It is asked when the same request comes again.
+    """
+
+    __slots__ = ("_call", "_raised", "_repeats")
+
+    def __init__(self, call: LogicalCall) -> None:
+        self._call = call
+        self._raised: weakref.ref[RequestCancelledError] | None = None
+        self._repeats = False
+
+    def watch(self, error: RequestCancelledError) -> None:
+        """`error` is what is raised."""
+        error._watcher = self
+        self._raised = weakref.ref(error)
+
+    def let_go(self, traceback: TracebackType | None) -> None:
+        """Nobody holds the exception any more. Called in a finaliser: takes no lock."""
+        self._repeats = _is_caught(traceback)
+
+    def repeats(self) -> bool:
+        """Whether the same request, made now, is the call again."""
+        handled = find_cancelled(sys.exception())
+        if handled is not None and isinstance(handled._watcher, Refusal):
+            return handled._watcher._call is self._call
+        raised = None if self._raised is None else self._raised()
+        return self._repeats if raised is None else _is_caught(raised.__traceback__)
+
+
+YIELDS = opmap["YIELD_VALUE"]
+
+
+def _is_caught(traceback: TracebackType | None) -> bool:
+    """Whether an exception was caught by a framework that is still at it.
+
+    The first frame of a traceback is the one that caught it, or the outermost that it has left; one that was
+    left neither runs nor waits.
+    """
+    if traceback is None:
+        return False
+    frame = traceback.tb_frame
+    package = str(frame.f_globals.get("__name__")).partition(".")[0]
+    return package in RETRIERS and (_runs(frame) or _waits(frame))
+
+
+def _runs(frame: FrameType) -> bool:
+    """Whether the code that asks was called, through whatever, by `frame`."""
+    caller: FrameType | None = sys._getframe(1)
+    while caller is not None:
+        if caller is frame:
+            return True
+        caller = caller.f_back
+    return False
+
+
+def _waits(frame: FrameType) -> bool:
+    """Whether `frame`, of a coroutine, is suspended at an `await`."""
+    return frame.f_lasti >= 0 and frame.f_code.co_code[frame.f_lasti] == YIELDS
 
 
 def begin(wire: WireRequest, bits: Callable[[int], int], clock: Callable[[], float]) -> LogicalCall:
@@ -99,13 +194,17 @@ def begin(wire: WireRequest, bits: Callable[[int], int], clock: Callable[[], flo
         call, anew = _left_by_another(wire, clock()), True
     if call is None or not call.waiting or not _repeats(call, wire, clock()):
         return LogicalCall(bits(192), count or 0)
+    if call.refused:
+        if call.refusal is None or not call.refusal.repeats():
+            return LogicalCall(bits(192), count or 0)
+        anew = True
     call.waiting = False
     if call.redirected:
         call.redirected = False
         return call
     call.attempt += 1
     if anew:
-        call.decision = None
+        call.decision, call.modified = None, False
     return call
 
 
@@ -125,7 +224,9 @@ def _left_by_another(wire: WireRequest, now: float) -> LogicalCall | None:
         _forget_old(now)
         return None
     task = call.task() if call.task is not None else None
-    if call.attributes != current_attributes() or (task is not None and not task.done()):
+    # Of a refusal it is known who has caught it, wherever that waits.
+    waits = task is not None and not task.done() and not call.refused
+    if call.attributes != current_attributes() or waits:
         return None  # another's, or it waits to be sent again where it failed
     return left.pop(key, None)
 
@@ -153,15 +254,31 @@ def note_unfinished(call: LogicalCall, wire: WireRequest, now: float, *, redirec
 
     In the context, and, for frameworks that run each attempt in a copy of theirs, in the thread.
     """
+    _note(call, wire, now)
+    call.refused = False
+    call.redirected = redirected
+    if not redirected:
+        _leave_to_thread(call)
+
+
+def note_refused(call: LogicalCall, wire: WireRequest, now: float) -> Refusal:
+    """Remember here that `call` was refused; what is raised tells the refusal who has caught it."""
+    _note(call, wire, now)
+    call.refused, call.redirected = True, False
+    call.refusal = refusal = Refusal(call)
+    _leave_to_thread(call)
+    return refusal
+
+
+def _note(call: LogicalCall, wire: WireRequest, now: float) -> None:
+    if isinstance(wire, ModifiedRequest):
+        wire = wire.original
     call.ended_at = now
     call.host = wire.host
     call.target = wire.target
     call.body_hash = hash(wire.body)
-    call.redirected = redirected
     call.waiting = True
     _unfinished.set(call)
-    if not redirected:
-        _leave_to_thread(call)
 
 
 def _leave_to_thread(call: LogicalCall) -> None:

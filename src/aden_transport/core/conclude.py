@@ -92,6 +92,10 @@ class Concluded:
     def fields(self) -> dict[str, Any]:
         exchange = self.exchange
         call, logical, decision = exchange.call, exchange.logical, exchange.decision
+        if decision.shadow is not None or exchange.degraded_from is not None:
+            from .savings import with_savings
+
+            decision = with_savings(decision, self)
         fields = {
             "event_id": self._event_id(),
             "trace_id": logical.trace_id,

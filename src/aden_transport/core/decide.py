@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from ..errors import BudgetExceededError, RequestCancelledError
-from ..events import ALLOW, BeforeRequestContext, BeforeRequestResult, Decision
+from ..events import ALLOW, BeforeRequestContext, BeforeRequestResult, Decision, ShadowDecision
 from ..policy import Verdict
+from ..policy.verdict import ALLOWED
 
-__all__ = ["MAX_DELAY_S", "decided", "decision_from_hook", "refusal"]
+__all__ = ["MAX_DELAY_S", "Shadowed", "decided", "decision_from_hook", "refusal"]
 
 MAX_DELAY_S = 30.0
 """Longer waits are cut to this: a hook's or server's slip must not freeze calls."""
@@ -52,8 +54,28 @@ def decision_from_hook(result: Any) -> Decision:
             )
 
 
-def decided(verdict: Verdict) -> Decision:
-    """A policy's verdict as the decision that an event tells of."""
+@dataclass(frozen=True, slots=True)
+class Shadowed(Verdict):
+    """The verdict about a call that is sent as it is, because the policy is not enforced for it."""
+
+    would: Verdict = ALLOWED
+    """What would be done."""
+
+
+def decided(verdict: Verdict, before: Decision = ALLOW) -> Decision:
+    """A policy's verdict as the decision that an event tells of, over what was decided `before`."""
+    if isinstance(verdict, Shadowed):
+        if verdict.action != "allow" and before.action == "allow":
+            message = verdict.would.alerts[0] if verdict.would.alerts else None
+            before = Decision(
+                verdict.action,
+                None if message is None else message.message,
+                "policy",
+                budget_id=None if message is None else message.budget_id,
+            )
+        return replace(before, shadow=_shadow(verdict.would))
+    if verdict.action == "allow":
+        return before
     why = verdict.because[0] if verdict.because else None
     return Decision(
         verdict.action,
@@ -63,6 +85,18 @@ def decided(verdict: Verdict) -> Decision:
         delay_s=verdict.delay_s,
         hindered=verdict.hindered,
         budget_id=None if why is None else why.budget_id,
+    )
+
+
+def _shadow(would: Verdict) -> ShadowDecision:
+    why = would.because[0] if would.because else None
+    return ShadowDecision(
+        cast(Any, would.action),  # the three that change a call: others are carried out
+        would.reason,
+        would.to_model,
+        would.delay_s,
+        would.hindered,
+        None if why is None else why.budget_id,
     )
 
 

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -22,8 +23,9 @@ from ..events import ALLOW, AlertEvent, BeforeRequestContext, Decision
 from ..framing.content_encoding import decoder_for
 from ..framing.json_body import JsonBody
 from ..policy import Verdict
+from ..policy.verdict import ALLOWED
 from ..vendors import Reading
-from . import attempts, rewrite
+from . import attempts, params, rewrite
 from .attempts import LogicalCall, left, unfinished_call
 from .capped import written_with_cap
 from .classify import Call
@@ -35,17 +37,18 @@ from .reserve import Money, Plain
 from .rewrite import MAX_PARSED_REQUEST
 from .runs import active_runs
 from .settings import Settings
-from .steps import SEND, Ask, Consult, Refuse, Send, Step, Wait
+from .steps import SEND, Ask, Consult, Modify, Refuse, Send, Step, Wait
 from .usage_event import UsageEventFilter
-from .wire import Rewrite, WireRequest
+from .wire import ModifiedRequest, Rewrite, WireRequest
 
 __all__ = ["ENDED", "TRANSITIONS", "Exchange"]
 
-NEW, RESERVING, ASKING, WAITING = "new", "reserving", "asking", "waiting"
+NEW, MODIFYING, RESERVING, ASKING, WAITING = "new", "modifying", "reserving", "asking", "waiting"
 SENT, RECEIVING, ENDED = "sent", "receiving", "ended"
 
 TRANSITIONS: Mapping[str, frozenset[str]] = {
-    NEW: frozenset({RESERVING, ASKING, WAITING, SENT, ENDED}),
+    NEW: frozenset({MODIFYING, RESERVING, ASKING, WAITING, SENT, ENDED}),
+    MODIFYING: frozenset({RESERVING, ASKING, SENT, ENDED}),
     RESERVING: frozenset({ASKING, WAITING, SENT, ENDED}),
     ASKING: frozenset({RESERVING, WAITING, SENT, ENDED}),
     WAITING: frozenset({RESERVING, SENT, ENDED}),
@@ -203,6 +206,10 @@ class Exchange:
         settings = self.settings
         # A poll uses nothing, and what it asks for has been decided about.
         judged = judged and not self.call.operation.deferred
+        if settings.modify is not None and judged and self.state == NEW:
+            step = self._ask_to_modify()
+            if step is not None:
+                return step
         budgets = settings.budgets
         if budgets is None and active_runs():
             budgets = settings.run_budgets()
@@ -227,13 +234,13 @@ class Exchange:
         """Go on once the money is there, or none is needed."""
         if self._known_logical is not None and (known := self._known_logical.decision) is not None:
             if known.action != "allow" and self.degraded_from is None:
-                self.decision = known
+                self.decision = self._over_policy(known)
                 self._adopt_model(known)
             return self._send()
         settings = self.settings
         if not settings.has_hook or not judged:
             changes = self.stream or self._may_change or self.degraded_from is not None
-            if changes or (self.state not in (NEW, RESERVING)):
+            if changes or self.state not in (NEW, RESERVING):
                 return self._send()
             self.state = SENT
             self.sent_at = settings.clock()
@@ -259,7 +266,7 @@ class Exchange:
         if money.cap is not None:
             self._may_change = True
         for alert in verdict.alerts:
-            self._alert(alert.message, alert.level, alert.budget_id)
+            self.alert(alert.message, alert.level, alert.budget_id)
         if verdict.kind == "wait":
             money.waits = True
             money.waited_s += verdict.delay_s
@@ -273,10 +280,54 @@ class Exchange:
                 self._move(WAITING)
                 return Wait(PATIENCE_S)
             return self._refuse(decided(verdict), verdict)
-        if verdict.action != "allow":
-            self.decision = decided(verdict)
+        if verdict is not ALLOWED:
+            self.decision = decided(verdict, self.decision)
             self._adopt_model(self.decision)
         return self._send() if money.after_hook else self._begin()
+
+    def _ask_to_modify(self) -> Step | None:
+        """The step that has the request's parameters changed; None where they cannot be, or are already."""
+        raw = self.wire.body
+        if not raw or len(raw) > MAX_PARSED_REQUEST or not self.body:
+            return None
+        known = self.logical.modified
+        if known is not False:
+            if known is not None:
+                self._take_body(known)
+            return None
+        self._move(MODIFYING)
+        return Modify(params.read(raw), self._hook_context())
+
+    def modify(self, result: object) -> Step:
+        """What `modify_params` returned. What cannot be sent counts as a failed hook."""
+        try:
+            changed = params.changed(self.wire.body or b"", result)
+        except (TypeError, ValueError, RecursionError) as exc:
+            return self.modify_failed(exc)
+        if changed is not None and self.wire.signed:
+            internal_fault("modify_params", RuntimeWarning("a signed request is sent as it is"))
+            changed = None
+        self.logical.modified = changed
+        if changed is not None:
+            self._take_body(changed)
+        return self.start()
+
+    def modify_failed(self, exc: BaseException) -> Step:
+        """`modify_params` raised or took too long: `fail_open` says whether the call goes on, as it is."""
+        internal_fault("modify_params", exc)
+        if self.settings.fail_open:
+            self.logical.modified = None
+            return self.start()
+        return self._refuse(Decision("block", f"modify_params failed: {type(exc).__name__}", "hook"))
+
+    def _take_body(self, raw: bytes) -> None:
+        self.wire = ModifiedRequest(self.wire, raw)
+        self.body = read_request(self.wire)
+        if self.call.model is None:
+            model = self.body.get("model")
+            self.model = self.sent_model = model if isinstance(model, str) else None
+        self._may_change = True
+        self.metadata = self._gather_metadata()
 
     def _release(self) -> None:
         money, self.money = self.money, None
@@ -301,9 +352,13 @@ class Exchange:
         if self.degraded_from is not None:
             self._hinder("rewrite failed")
 
-    def _hook_context(self) -> BeforeRequestContext:
+    def _timestamp(self) -> str:
+        """When the call started, ISO 8601 in UTC."""
         from datetime import UTC, datetime
 
+        return datetime.fromtimestamp(self.started_at, UTC).isoformat()
+
+    def _hook_context(self) -> BeforeRequestContext:
         return BeforeRequestContext(
             model=self.model,
             provider=self.call.vendor.id,
@@ -311,7 +366,7 @@ class Exchange:
             stream=self.stream,
             trace_id=self.logical.trace_id,
             span_id=self.span_id,
-            timestamp=datetime.fromtimestamp(self.started_at, UTC).isoformat(),
+            timestamp=self._timestamp(),
             metadata=EitherSpelling(self.metadata) if self.metadata else EMPTY,
             estimated_cost_usd=estimated_cost(self),
         )
@@ -334,15 +389,14 @@ class Exchange:
     def _decide(self, decision: Decision) -> Step:
         """The hook's decision, over that of the policy, which stands where the hook has nothing to say."""
         self.logical.decision = decision
-        if decision.action != "allow":
-            self.decision = decision
+        self.decision = self._over_policy(decision)
         if decision.action == "block":
             return self._refuse(decision)
         if decision.action == "degrade":
             self._adopt_model(decision)
             self.logical.decision = self.decision
         elif decision.action == "alert":
-            self._alert(decision.reason or "", decision.level)
+            self.alert(decision.reason or "", decision.level)
         money = self.money
         if money is not None:
             money.after_hook = True
@@ -358,6 +412,14 @@ class Exchange:
             return Wait(decision.delay_s)
         return self._send()
 
+    def _over_policy(self, decision: Decision) -> Decision:
+        before = self.decision
+        if decision.action == "allow":
+            return before
+        if before.shadow is None or decision.action == "block":
+            return decision
+        return replace(decision, shadow=before.shadow)
+
     def waited(self, seconds: float) -> Step:
         """The wait is over; `seconds` is how long it was."""
         self.throttled_s += seconds
@@ -368,6 +430,7 @@ class Exchange:
         return self._send()
 
     def _refuse(self, decision: Decision, verdict: Verdict | None = None) -> Step:
+        """Refuse the call. What a framework tries again has had its event and is refused once more."""
         self.decision = decision
         context = self._hook_context()
         reason = decision.reason or "refused"
@@ -376,10 +439,19 @@ class Exchange:
             if verdict is None
             else refusal(verdict, reason, context, decision)
         )
-        self._end(REFUSED)
-        return Refuse(error)
+        logical = self.logical
+        told = logical.refusal is not None
+        noted = attempts.note_refused(logical, self.wire, self.settings.clock())
+        if told:
+            self.withdraw()
+        else:
+            self._end(REFUSED)
+            if self.settings.blocked is not None:
+                self.settings.blocked(error)
+        return Refuse(error, noted)
 
-    def _alert(self, message: str, level: Any, budget_id: str | None = None) -> None:
+    def alert(self, message: str, level: Any, budget_id: str | None = None) -> None:
+        """Tell people, where they asked for it."""
         if self.settings.alert is None:
             return
         context_id = (self.metadata or EMPTY).get("context_id")
@@ -389,7 +461,7 @@ class Exchange:
             reason=self.decision.reason or message,
             provider=self.call.vendor.id,
             model=self.model,
-            timestamp=self._hook_context().timestamp,
+            timestamp=self._timestamp(),
             context_id=None if context_id is None else str(context_id),
             budget_id=budget_id,
         )
@@ -424,13 +496,16 @@ class Exchange:
         ours = wire.known.ours
         carries = "metadata" in body or (wire.form is not None and bool(form_metadata(wire.form)))
         cap = self.held.cap if isinstance(self.held, Money) else None
-        if not (wants_usage or ours or carries or cap or self.degraded_from is not None):
+        modified = wire.__class__ is ModifiedRequest
+        if not (wants_usage or ours or carries or cap or modified or self.degraded_from is not None):
             return None
         if wire.signed:
             if self.degraded_from is not None:
                 self._hinder("signed")
             return None
         change = Rewrite()
+        if modified:
+            change.body = wire.body
         if ours:
             change.drop_headers = rewrite.our_headers(wire.headers)
         if self.degraded_from is not None:
@@ -456,15 +531,15 @@ class Exchange:
         )
 
     def _rewrite_model(self, change: Rewrite) -> None:
-        wire, model = self.wire, self.sent_model
+        wire, model, before = self.wire, self.sent_model, change.body
         assert model is not None
         if self.call.model is not None:
             change.target = rewrite.with_model_in_target(wire.target, self.call, model)
         if wire.form is not None:
             change.form = {"model": model}
         elif wire.body is not None and isinstance(self.body.get("model"), str):
-            change.body = rewrite.with_model(wire.body, self.body, model)
-        if change.target is None and change.body is None and change.form is None:
+            change.body = rewrite.with_model(wire.body, self.body, model) or before
+        if change.target is None and change.body is before and change.form is None:
             self._hinder("stream body" if wire.body is None else "no model in the request")
 
     def _ask_for_usage(self, change: Rewrite) -> None:
@@ -495,8 +570,8 @@ class Exchange:
         """A degrade that cannot be carried out becomes an alert, and the event says why."""
         decision = self.decision
         self.sent_model, self.degraded_from = self.model, None
-        self.decision = Decision("alert", decision.reason, decision.source, decision.to_model, hindered=why)
-        self._alert(f"not degraded to {decision.to_model}: {why}", "warning")
+        self.decision = replace(decision, action="alert", delay_s=0.0, hindered=why, budget_id=None)
+        self.alert(f"not degraded to {decision.to_model}: {why}", "warning")
 
     # -- after it has left -----------------------------------------------------------------------
 

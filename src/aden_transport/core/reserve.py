@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -13,7 +13,18 @@ from ..events import BudgetStatus
 from ..ledger.base import NEVER, Ledger, Line, Outcome, Unit
 from ..ledger.memory import MemoryLedger
 from ..policy import Call as Asked
-from ..policy import Index, OnUnknown, Plan, Verdict, decide, older_keys, output_cap, plan_call
+from ..policy import (
+    Index,
+    Match,
+    OnUnknown,
+    Plan,
+    Verdict,
+    crossed_alerts,
+    decide,
+    older_keys,
+    output_cap,
+    plan_call,
+)
 from ..policy.verdict import ALLOWED, Alert, Explanation
 from ..pricing import PriceBook, UnitPrices
 from ..vendors.ceilings import Ceilings
@@ -35,6 +46,7 @@ DEFERRED_S = 30 * 3600.0
 """The same of work that goes on after its answer: vendors give batches 24 hours."""
 SWEEP_S = 60.0
 """Between two looks for holds that have expired or whose process is gone."""
+MAX_TOLD = 10_000
 EMPTY: Mapping[str, Any] = {}
 
 
@@ -109,6 +121,8 @@ class Budgets:
         self._learned = Expectation()
         self._plain = PlainCalls(prices, self._ceilings, self._learned)
         self._sweep_at = 0.0
+        self._told: set[tuple[str, str]] = set()
+        """Alerts that somebody has told of, as far as this process knows."""
 
     # -- before ------------------------------------------------------------------------------------
 
@@ -142,6 +156,9 @@ class Budgets:
         """Settle a plain hold at what was reported."""
         assert self._memory is not None
         self._memory.end(exchange.number, cost)
+        if exchange.settings.alert is not None:
+            asked = Asked(exchange.metadata or EMPTY, "", None, exchange.started_at)
+            self._tell_where_alerting(exchange, Plan(asked, self.index.match(asked.attributes, asked.at)))
         if plain[3] or exchange.call.operation.name in REFERRED:
             self.learn(exchange, plain[3])
 
@@ -149,17 +166,14 @@ class Budgets:
         """Plan the call, reserve what it may cost, and say what is to be done."""
         if money.held:
             self.give_back(money)
-        for run in active_runs():
-            run.ledger = run.ledger or self.ledger
-            if run.is_over:
-                return _over(run)
+        if active_runs() and (over := self._over()) is not None:
+            return over
         plan = money.plan = self._plan(exchange, money.model)
         if plan.stop is not None or plan.is_free:
             return decide(plan)
         now = self._wall()
         if now >= self._sweep_at:
-            self._sweep_at = now + SWEEP_S
-            self._later(partial(self.ledger.sweep, now))
+            self._sweep(now)
         try:
             outcome = self.ledger.reserve(
                 money.op_id, plan.lines(waited=money.waited_s > 0), now=now, expires_at=now + HOLD_S
@@ -170,10 +184,38 @@ class Budgets:
         except LedgerUnavailable as exc:
             return self._without_ledger(plan, exc)
 
+    def _over(self) -> Verdict | None:
+        """The refusal of a run whose time is up."""
+        for run in active_runs():
+            run.ledger = run.ledger or self.ledger
+            if run.is_over:
+                return _over(run)
+        return None
+
+    def _sweep(self, now: float) -> None:
+        """Look for holds that have expired or whose process is gone, where it is time to."""
+        if now >= self._sweep_at:
+            self._sweep_at = now + SWEEP_S
+            self._later(partial(self.ledger.sweep, now))
+
     def _plan(self, exchange: Exchange, model: str | None) -> Plan:
+        asked, matches = self._asked(exchange, model)
+        return plan_call(
+            self.index,
+            asked,
+            self._bounds_of(exchange, matches),
+            unknown=self._unknown,
+            hindered=self._hindered(exchange),
+            matches=matches,
+        )
+
+    def _asked(
+        self, exchange: Exchange, model: str | None, *, caps: bool = True
+    ) -> tuple[Asked, list[Match]]:
+        """The call, and the budgets that it meets, those of its runs last."""
         asked = Asked(exchange.metadata or EMPTY, exchange.call.vendor.id, model, exchange.started_at)
         matches = self.index.match(asked.attributes, asked.at)
-        if self.index.caps_output and exchange.money is not None:
+        if caps and self.index.caps_output and exchange.money is not None:
             exchange.money.cap = cap_of(exchange, output_cap(matches))
         runs = active_runs()
         if any(run.counts_tokens for run in runs):
@@ -181,15 +223,14 @@ class Budgets:
             most = 0 if usage is None else usage.total_tokens
             asked.tokens = (most, most)
         matches += [match for run in runs for match in run.matches]
+        return asked, matches
+
+    def _hindered(self, exchange: Exchange) -> Callable[[str], str | None]:
+        return partial(exchange.settings.degrades.hindrance, exchange, by_policy=True)
+
+    def _bounds_of(self, exchange: Exchange, matches: Sequence[Match]) -> Callable[[str | None], Any]:
         hard = any(match.terms.ladder.limit_held != NEVER for match in matches)
-        return plan_call(
-            self.index,
-            asked,
-            partial(self._bounds, exchange, hard),
-            unknown=self._unknown,
-            hindered=partial(exchange.settings.degrades.hindrance, exchange, by_policy=True),
-            matches=matches,
-        )
+        return partial(self._bounds, exchange, hard)
 
     def _bounds(self, exchange: Exchange, hard: bool, model: str | None) -> Any:
         """`(hold, expected)` in nano-dollars, or which of price and size is not known."""
@@ -230,6 +271,12 @@ class Budgets:
         return replace(verdict, alerts=new)
 
     def _is_new(self, alert: Alert) -> bool:
+        told = alert.key, alert.mark
+        if told in self._told:
+            return False
+        if len(self._told) >= MAX_TOLD:
+            self._told.clear()
+        self._told.add(told)
         return self.ledger.mark_once(alert.key, alert.mark, expires_at=alert.expires_at)
 
     def _without_ledger(self, plan: Plan, exc: LedgerUnavailable) -> Verdict:
@@ -243,9 +290,6 @@ class Budgets:
         Raises: LedgerUnavailable.
         """
         matches = self.index.match(attributes, self._wall())
-        lines = [
-            Line(match.ledger_key, 0, 0, unit=match.terms.unit, also=older_keys(match)) for match in matches
-        ]
         return [
             BudgetStatus(
                 match.key,
@@ -257,7 +301,7 @@ class Budgets:
                 sums.held,
                 match.window.resets_at,
             )
-            for match, sums in zip(matches, self.ledger.totals(lines), strict=True)
+            for match, sums in zip(matches, self.ledger.totals(_sums_of(matches)), strict=True)
         ]
 
     # -- after -------------------------------------------------------------------------------------
@@ -274,6 +318,25 @@ class Budgets:
             return
         money.held = False
         self._later(partial(self.ledger.settle, money.op_id, amounts))
+
+    def tell_of_crossed(self, exchange: Exchange, money: Money) -> None:
+        """Tell of the alerts that a settlement has brought into force, once it is made."""
+        plan = self._alerting(exchange, money)
+        if plan is not None:
+            self._tell_where_alerting(exchange, plan)
+
+    def _tell_where_alerting(self, exchange: Exchange, plan: Plan) -> None:
+        if plan.alerts or any(match.terms.ladder.alerts for match in plan.matches):
+            self._later(partial(self._tell_of_crossed, exchange, plan))
+
+    def _alerting(self, exchange: Exchange, money: Money) -> Plan | None:
+        """The plan whose alerts are in force."""
+        return money.plan
+
+    def _tell_of_crossed(self, exchange: Exchange, plan: Plan) -> None:
+        for alert in crossed_alerts(plan, self.ledger.totals(_sums_of(plan.matches))):
+            if self._is_new(alert):
+                exchange.alert(alert.message, alert.level, alert.budget_id)
 
     def keep(self, money: Money, ref: str) -> None:
         """Leave a hold open for work that goes on, under the vendor's id of it."""
@@ -305,6 +368,11 @@ REFERRED = frozenset({"responses", "responses_compact", "interactions", "convers
 
 def _at_once(work: Callable[[], object]) -> None:
     work()
+
+
+def _sums_of(matches: Sequence[Match]) -> list[Line]:
+    """Lines that ask for nothing but sums."""
+    return [Line(match.ledger_key, 0, 0, unit=match.terms.unit, also=older_keys(match)) for match in matches]
 
 
 def _over(run: budget) -> Verdict:

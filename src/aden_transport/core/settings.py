@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..errors import RequestCancelledError
 from ..events import AlertEvent, MetricEvent
 from ..pricing import PriceBook
 from .degrade import Degrades
@@ -23,6 +24,7 @@ class Settings:
         "agent_name",
         "alert",
         "bits",
+        "blocked",
         "budgets",
         "clock",
         "context_id",
@@ -36,6 +38,7 @@ class Settings:
         "hook",
         "hook_timeout_s",
         "metadata",
+        "modify",
         "open",
         "owner",
         "prices",
@@ -54,8 +57,10 @@ class Settings:
         wall: Callable[[], float],
         bits: Callable[[int], int],
         alert: Callable[[AlertEvent], None] | None = None,
+        blocked: Callable[[RequestCancelledError], None] | None = None,
         has_hook: bool = False,
         hook: Callable[..., Any] | None = None,
+        modify: Callable[..., Any] | None = None,
         hook_timeout_s: float = 0.0,
         metadata: Callable[[], Mapping[str, Any] | None] | Mapping[str, Any] | None = None,
         context_id: Callable[[], str | None] | None = None,
@@ -71,6 +76,8 @@ class Settings:
         """Kept alive as long as a call of these settings is open."""
         self.emit = emit
         self.alert = alert
+        self.blocked = blocked
+        """Told of each call that is refused."""
         self.prices = prices
         self.degrades = Degrades(prices)
         self.clock = clock
@@ -80,6 +87,8 @@ class Settings:
         self.bits = bits
         self.has_hook = has_hook or hook is not None
         self.hook = hook
+        self.modify = modify
+        """`modify_params` of the options."""
         self.hook_timeout_s = hook_timeout_s
         self.metadata = metadata
         self.context_id = context_id

@@ -52,6 +52,8 @@ def settle(record: Concluded, exchange: Exchange, exc: BaseException | None) -> 
     if record.usage_source == "reported":
         budgets.learn(exchange, money.about)
     budgets.charge(money, _amounts(charged, usage))
+    if exchange.settings.alert is not None:
+        budgets.tell_of_crossed(exchange, money)
 
 
 def _ref(exchange: Exchange, work: Work) -> str:

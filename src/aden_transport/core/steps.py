@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from typing import Any, TypeAlias
 
 from ..errors import RequestCancelledError
 from ..events import BeforeRequestContext
+from .attempts import Refusal
 from .wire import Rewrite
 
-__all__ = ["SEND", "Ask", "Consult", "Refuse", "Send", "Step", "Wait"]
+__all__ = ["SEND", "Ask", "Consult", "Modify", "Refuse", "Send", "Step", "Wait"]
 
 
 class Ask:
@@ -18,6 +20,17 @@ class Ask:
     __slots__ = ("context", "params")
 
     def __init__(self, params: Mapping[str, Any], context: BeforeRequestContext) -> None:
+        self.params = params
+        self.context = context
+
+
+class Modify:
+    """Call `modify_params` with `params` and `context`, then `exchange.modify(result)` or
+    `modify_failed(exc)`."""
+
+    __slots__ = ("context", "params")
+
+    def __init__(self, params: dict[str, Any], context: BeforeRequestContext) -> None:
         self.params = params
         self.context = context
 
@@ -50,15 +63,26 @@ class Send:
 
 
 class Refuse:
-    """Send nothing; `error` is for the caller. The exchange has ended."""
+    """Send nothing, and raise `refused()`. The exchange has ended."""
 
-    __slots__ = ("error",)
+    __slots__ = ("_refusal", "error")
 
-    def __init__(self, error: RequestCancelledError) -> None:
+    def __init__(self, error: RequestCancelledError, refusal: Refusal) -> None:
         self.error = error
+        self._refusal = refusal
+
+    def refused(self) -> RequestCancelledError:
+        """A copy of `error` to raise.
+
+        What is raised holds the frames that it passes; were one of them to hold it in turn, only the garbage
+        collector would know when it is let go.
+        """
+        made = copy(self.error)
+        self._refusal.watch(made)
+        return made
 
 
 SEND = Send(None)
 """Send the request as it is."""
 
-Step: TypeAlias = Ask | Consult | Wait | Send | Refuse
+Step: TypeAlias = Ask | Modify | Consult | Wait | Send | Refuse

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..attributes import HEADER_PREFIX
 
-__all__ = ["LOWER_NAME", "Pairs", "Rewrite", "WireRequest", "names_of"]
+__all__ = ["LOWER_NAME", "ModifiedRequest", "Pairs", "Rewrite", "WireRequest", "names_of"]
 
 SIGNATURE_HEADERS = frozenset({b"x-amz-content-sha256", b"x-amz-date", b"signature"})
 SIGNATURE_SCHEMES = (b"AWS4-", b"Signature ", b"OCI")
@@ -130,6 +130,23 @@ class WireRequest:
         return headers.get(b"authorization", b"").startswith(SIGNATURE_SCHEMES) or not (
             SIGNATURE_HEADERS.isdisjoint(headers)
         )
+
+
+class ModifiedRequest(WireRequest):
+    """A request whose body `modify_params` has changed; the rest is that of the `original`."""
+
+    __slots__ = ("original",)
+
+    def __init__(self, original: WireRequest, body: bytes) -> None:
+        self.original = original
+        self.method, self.host, self.path = original.method, original.host, original.path
+        self.pairs, self.known = original.pairs, original.known
+        self.form, self.hides_events = original.form, original.hides_events
+        self.body = body
+
+    @property
+    def target(self) -> bytes:
+        return self.original.target
 
 
 class Rewrite:
