@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -18,6 +19,38 @@ from aden_transport.attributes import (
     from_headers,
     normalized,
 )
+
+
+class Unspeakable:
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+
+def deep() -> Any:
+    value: Any = []
+    for _ in range(100_000):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({}, {}),
+        ({"agent": True, "customer": {"a": 1}, "feature": ["a"]}, ("<bool>", "<dict>", "<list>")),
+        (
+            {"agent": b"a", "customer": deep(), "feature": Unspeakable()},
+            ("<bytes>", "<list>", "<Unspeakable>"),
+        ),
+        ({"agent": 1.5, "customer": UUID(int=0), "feature": ""}, ("1.5", str(UUID(int=0)), "")),
+    ],
+)
+def test_what_is_no_name_is_never_the_name_of_something(given: dict[str, Any], found: Any) -> None:
+    out = normalized(given)
+    assert out == (found and dict(zip(("agent", "customer", "feature"), found, strict=True)))
+    tags = normalized({"tags": list(given.values()), "context_id": given.get("agent")})
+    assert all(isinstance(tag, str) for tag in tags["tags"])
+    assert isinstance(tags.get("context_id", ""), str)
 
 
 @pytest.mark.parametrize(

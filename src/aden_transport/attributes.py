@@ -33,6 +33,9 @@ ROUTING_KEYS = frozenset({"agent", "tenant", "customer", "feature", "tags"})
 SPELLINGS = {"tenant_id": "tenant", "customer_id": "customer", "tag": "tags"}
 """Other names of the routing keys (the specification and the Aden control protocol use both)."""
 
+NAMED = ROUTING_KEYS | {"context_id"}
+NO_NAMES = (bool, dict, list, tuple, set, frozenset, bytes, bytearray, Mapping)
+"""Their text would be long, deep, or that of a budget by chance."""
 MAX_KEYS = 64
 MAX_CHARS = 256
 HEADER_PREFIX = b"x-aden-"
@@ -58,8 +61,8 @@ def normalized(values: Mapping[str, Any]) -> dict[str, Any]:
         key = SPELLINGS.get(key, key)
         if key == "tags":
             out[key] = tuple(dict.fromkeys((*out.get(key, ()), *_tags(value))))
-        elif key in ROUTING_KEYS:
-            out[key] = str(value)[:MAX_CHARS]
+        elif key in NAMED:
+            out[key] = value[:MAX_CHARS] if type(value) is str else _name(value)
         else:
             out[key] = value[:MAX_CHARS] if isinstance(value, str) else value
     return out
@@ -81,7 +84,18 @@ class EitherSpelling(dict[str, Any]):
 
 def _tags(value: Any) -> tuple[str, ...]:
     values: Iterable[Any] = value if isinstance(value, (list, tuple, set, frozenset)) else (value,)
-    return tuple(str(tag)[:MAX_CHARS] for tag in list(values)[:MAX_KEYS])
+    return tuple(_name(tag) for tag in list(values)[:MAX_KEYS])
+
+
+def _name(value: Any) -> str:
+    """What budgets know `value` by. Ids come as numbers, UUIDs and members of enumerations; what is no name
+    is one, too, so that it is bounded like any other: `"<dict>"`."""
+    if isinstance(value, NO_NAMES):
+        return f"<{type(value).__name__}>"
+    try:
+        return str(value)[:MAX_CHARS]
+    except Exception:  # noqa: BLE001 - an object of the application
+        return f"<{type(value).__name__}>"
 
 
 def from_headers(headers: Mapping[bytes, bytes]) -> dict[str, Any]:

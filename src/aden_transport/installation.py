@@ -385,7 +385,8 @@ def update_options(**changes: Any) -> MeterOptions:
     changed = current.replaced(**changes)
     if changed != current:
         with _lock:
-            old, state.everything = state.everything, Meter(changed)
+            old = state.everything
+            state.everything = Meter(changed, old)
             _apply_preferences(changed)
         if old is not None:
             old.flush(FLUSH_S)
@@ -406,7 +407,7 @@ def _instrument_vendor(vendor: str, options: MeterOptions | None) -> InstrumentR
     with _lock:
         old = state.vendors.get(vendor)
         if old is None or old.options != options:
-            state.vendors[vendor] = Meter(options)
+            state.vendors[vendor] = Meter(options, old)
         _update_seams()
     _put_seams()
     if old is not None and old.options != options:

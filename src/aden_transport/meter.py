@@ -16,13 +16,15 @@ from .core.exchange import Exchange
 from .core.settings import Settings
 from .emitters.delivery import Delivery
 from .emitters.noop import create_noop_emitter
-from .errors import RequestCancelledError
+from .errors import ConfigurationError, RequestCancelledError
 from .events import AlertEvent
 from .options import MeterOptions
 from .pricing import PriceBook
 
 if TYPE_CHECKING:
     from .core.reserve import Budgets
+    from .policy import Policy, PolicyFile
+    from .policy_watch import PolicyWatch
 
 __all__ = [
     "Meter",
@@ -61,7 +63,13 @@ class Meter:
         self.blocked = callback_delivery(options.on_blocked, options)
         self._callbacks = [each for each in (self.alerts, self.blocked) if each is not None]
         prices = PriceBook(options.prices)
-        self.budgets = None if options.policy is None else budgets_of(options, prices, former)
+        self.watch: PolicyWatch | None = None
+        """What reads the policy's file again when it changes."""
+        self.held_to = options
+        """Where policy and ledger are from."""
+        if options.policy is None and state.bounds is not None:
+            self.held_to = state.bounds
+        self.budgets = None if self.held_to.policy is None else self._budgets_of_policy(prices, former)
         self._run_budgets: Budgets | None = None
         self.settings = Settings(
             owner=self,
@@ -86,12 +94,37 @@ class Meter:
             run_budgets=self._budgets_of_runs,
         )
         meters.add(self)
+        if former is not None:
+            former.stop_watching()
+
+    def hold_to(self, bounds: MeterOptions) -> None:
+        """Take policy and ledger of `bounds` where the options name no policy.
+
+        Raises: ConfigurationError where they cannot be used.
+        """
+        if self.options.policy is None:
+            self.held_to = bounds
+            self.budgets = self.settings.budgets = self._budgets_of_policy(self.settings.prices, None)
+
+    def _budgets_of_policy(self, prices: PriceBook, former: Meter | None) -> Budgets:
+        from .policy import PolicyFile, load
+        from .policy_watch import PolicyWatch
+
+        options = self.held_to
+        file = PolicyFile.of(options.policy)
+        if file is None:
+            return budgets_of(options, load(options.policy), prices, former)
+        budgets = budgets_of(options, _read(file, options, former), prices, former)
+        self.watch = PolicyWatch(file, budgets)
+        return budgets
 
     def _budgets_of_runs(self) -> Budgets:
         """For `budget(...)` blocks where there is no policy; made at the first."""
         if self._run_budgets is None:
-            given = self.options.replaced(policy={"budgets": []}, ledger="memory")
-            self._run_budgets = budgets_of(given, self.settings.prices, None)
+            from .policy import Policy
+
+            given = self.options.replaced(ledger="memory")
+            self._run_budgets = budgets_of(given, Policy(), self.settings.prices, None)
         return self._run_budgets
 
     def flush(self, timeout: float) -> bool:
@@ -110,8 +143,14 @@ class Meter:
             done = await each.flush_async(timeout) and done
         return done
 
+    def stop_watching(self) -> None:
+        """Read the policy's file no more: another meter has taken over, or none is wanted."""
+        if self.watch is not None:
+            self.watch.stop()
+
     def close(self, timeout: float) -> bool:
         """Flush and end the emitters' threads. Calls still open end under this meter and start them anew."""
+        self.stop_watching()
         done = self.flush(timeout)
         done = self.close_callbacks(timeout) and done
         return self.delivery.close(timeout) and done
@@ -127,8 +166,10 @@ class Meter:
             exchange.close()
 
     def after_fork_in_child(self) -> None:
-        """The calls under way are the parent's."""
+        """The calls under way are the parent's, and so is the thread that watches."""
         self.settings.open.clear()
+        if self.watch is not None:
+            self.watch.after_fork_in_child()
 
 
 class Orphans:
@@ -220,27 +261,23 @@ class Settler:
 settler = Settler()
 
 
-def budgets_of(options: MeterOptions, prices: PriceBook, former: Meter | None) -> Budgets:
-    """The policy of `options`, and the ledger that keeps its sums.
+def budgets_of(options: MeterOptions, policy: Policy, prices: PriceBook, former: Meter | None) -> Budgets:
+    """A policy, and the ledger of `options` that keeps its sums.
 
-    Raises: ConfigurationError where one of them cannot be used.
+    Raises: ConfigurationError where the ledger cannot be used.
     """
     from .core.reserve import Budgets
     from .ledger.memory import MemoryLedger
     from .ledger.opened import open_ledger
-    from .policy import Index, OnUnknown, floors, load, on_unknown
-    from .policy.window import NO_PERIOD
+    from .policy import Index, OnUnknown, on_unknown, raise_floors
 
-    policy = load(options.policy)
     unknown = on_unknown(options.on_unknown)
     if not options.fail_open:
         unknown = unknown.over(OnUnknown("block", "block", "block", "block"))
-    lasting = any(budget.terms.period is not NO_PERIOD for budget in policy.budgets)
     kept = None if former is None or former.budgets is None else former.budgets.ledger
-    same = former is not None and former.options.ledger == options.ledger and isinstance(kept, MemoryLedger)
-    ledger = kept if kept is not None and same else open_ledger(options.ledger, lasting=lasting)
-    for floor in floors(policy.budgets, time.time()):
-        ledger.raise_to(floor.key, floor.spent, mark=floor.mark, expires_at=floor.expires_at)
+    same = former is not None and former.held_to.ledger == options.ledger
+    ledger = kept if kept is not None and same else open_ledger(options.ledger, lasting=policy.lasts)
+    raise_floors(ledger, policy.budgets, time.time())
     kind: Callable[..., Budgets] = Budgets
     fraction = 0.0 if options.shadow_mode else options.enforce_fraction
     if fraction < 1:
@@ -259,6 +296,26 @@ def budgets_of(options: MeterOptions, prices: PriceBook, former: Meter | None) -
 
 def callback_delivery(callback: Any, options: MeterOptions) -> CallbackDelivery | None:
     return None if callback is None else CallbackDelivery(callback, async_emit=options.async_emit)
+
+
+def _read(file: PolicyFile, options: MeterOptions, former: Meter | None) -> Policy:
+    """The policy, or where its file cannot be used any more, what was read of it before.
+
+    Raises: ConfigurationError.
+    """
+    from .policy_watch import refused
+
+    try:
+        return file.load(time.time())
+    except ConfigurationError as exc:
+        before = None if former is None or former.held_to.policy != options.policy else former.budgets
+        if before is not None:
+            refused(exc)
+            return before.index.policy
+        if file.beside is None:
+            raise
+        refused(exc, stays="What is beside it")
+        return file.beside
 
 
 class CallbackDelivery:
@@ -283,9 +340,11 @@ class CallbackDelivery:
 class State:
     """Which meters of the process are in force."""
 
-    __slots__ = ("everything", "vendors")
+    __slots__ = ("bounds", "everything", "vendors")
 
     def __init__(self) -> None:
+        self.bounds: MeterOptions | None = None
+        """Policy and ledger of `aden-transport run`, for every meter whose options name no policy."""
         self.everything: Meter | None = None
         """Of `instrument()`."""
         self.vendors: dict[str, Meter] = {}

@@ -62,7 +62,8 @@ class MeterOptions:
     stream_usage:     ask for usage in streams where the vendor accepts it, and hide the extra event.
     forward_metadata: what happens to a body's `metadata`: "native" sends what the vendor takes,
                       "always" sends all, "never" sends none.
-    policy:           budgets and rules: a mapping, JSON text, or the path of a JSON or TOML file.
+    policy:           budgets and rules: a mapping, JSON text, or the path of a JSON or TOML file, which is
+                      read again when it changes (docs/budgets.md).
     ledger:           where budgets keep their sums: "memory", "sqlite:///path" or "redis://…"; None
                       takes a file in the user's state folder where a budget has a period, else memory.
     on_unknown:       what is done where a figure cannot be known: "allow", "block" or dollars for
@@ -212,6 +213,7 @@ def _policy(name: str, value: Any) -> Any:
         value is None
         or isinstance(value, (Mapping, list, tuple, str, bytes, Path))
         or hasattr(value, "budgets")
+        or hasattr(value, "beside")
     ):
         return value
     raise ConfigurationError(

@@ -13,6 +13,14 @@ from .programs import Place
 from .support import HOSTILE, MODULES, Finished, run, run_bare
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the user of this machine has spent is nobody's business here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def text() -> Finished:
     """With all SDKs, 80 columns, piped."""

@@ -135,9 +135,35 @@ def test_a_blocked_call_has_no_answer(documents: Finished) -> None:
 def test_decisions_are_on_the_events(documents: Finished) -> None:
     actions = {event["scenario"]: event["decision"]["action"] for event in documents.events}
     decided = {name: action for name, action in actions.items() if action != "allow"}
-    assert decided == {"blocked": "block", "degraded": "degrade", "throttled": "throttle", "alerted": "alert"}
+    assert decided == {
+        "blocked": "block",
+        "degraded": "degrade",
+        "throttled": "throttle",
+        "alerted": "alert",
+        "ladder": "block",
+    }
     assert documents.of("degraded")[0]["degraded_from"] == "gpt-4o"
     assert documents.of("throttled")[0]["throttle_ms"] >= 100.0
+
+
+def test_a_budget_climbs_its_ladder(documents: Finished) -> None:
+    climb = documents.of("ladder")
+    rungs = [
+        (event["decision"]["action"], event["request_model"], event["throttle_ms"] >= 300) for event in climb
+    ]
+    assert rungs == [
+        *[("allow", "gpt-4o", False)] * 3,
+        ("alert", "gpt-4o", False),
+        ("degrade", "gpt-4o-mini", False),
+        *[("degrade", "gpt-4o-mini", True)] * 3,
+        ("block", "gpt-4o", False),
+    ]
+    spent = [event["budget"]["spent_usd"] for event in climb]
+    assert spent == sorted(spent)
+    assert spent[-1] == pytest.approx(sum(event.get("cost_usd", 0) for event in climb))
+    assert 0.95 * 0.05 < spent[-1] <= 0.05
+    assert {event["budget"]["limit_usd"] for event in climb} == {0.05}
+    assert "status_code" not in climb[-1]
 
 
 # -- sums ---------------------------------------------------------------------------------------
@@ -164,9 +190,9 @@ def test_the_rows_of_a_table_sum_to_the_total(table: str, documents: Finished) -
 
 
 def test_attempts_and_polls_of_one_call_count_once(documents: Finished) -> None:
-    # Two messages in one scenario; a retry and a background run have two events each.
-    assert documents.summary["calls"] == len(SCENARIOS) + 1
-    assert documents.summary["events"] == len(SCENARIOS) + 3
+    # Two messages and nine chapters are a scenario each; a retry and a background run have two events each.
+    assert documents.summary["calls"] == len(SCENARIOS) + 1 + 8
+    assert documents.summary["events"] == len(SCENARIOS) + 3 + 8
 
 
 def test_agents_are_the_attribution_of_their_events(documents: Finished) -> None:
@@ -180,9 +206,13 @@ def test_agents_are_the_attribution_of_their_events(documents: Finished) -> None
 
 def test_what_decisions_did_is_counted(documents: Finished) -> None:
     names = ("blocked", "degraded", "throttled", "alerts", "retried", "estimated", "failed")
-    assert [documents.summary[name] for name in names] == [1, 1, 1, 1, 1, 1, 2]
-    # 160 in and 540 out: $2.50 and $10 a million at gpt-4o, $0.15 and $0.60 at gpt-4o-mini.
-    assert documents.summary["saved_nano_usd"] == 160 * (2500 - 150) + 540 * (10_000 - 600)
+    assert [documents.summary[name] for name in names] == [2, 5, 4, 2, 1, 1, 2]
+    # $2.50 and $10 a million at gpt-4o, $0.15 and $0.60 at gpt-4o-mini.
+    degraded = [event for event in documents.events if "degraded_from" in event]
+    assert documents.summary["saved_nano_usd"] == sum(
+        usage_of(event, "input_tokens") * (2500 - 150) + usage_of(event, "output_tokens") * (10_000 - 600)
+        for event in degraded
+    )
 
 
 # -- text ---------------------------------------------------------------------------------------
@@ -190,7 +220,7 @@ def test_what_decisions_did_is_counted(documents: Finished) -> None:
 
 def test_each_call_begins_with_the_console_emitters_lines(text: Finished, documents: Finished) -> None:
     heads = [line for line in text.lines if re.match(r"[+!x] \[[0-9a-f]{8}\] ", line)]
-    assert len(heads) == len(documents.events)
+    assert len(heads) == len(documents.events) - len(documents.of("ladder"))
     assert sum(line.startswith("!") for line in heads) == 2
     assert [line for line in heads if line.startswith("x")] == [next(h for h in heads if "blocked" in h)]
     assert any(
@@ -211,7 +241,13 @@ def test_each_call_begins_with_the_console_emitters_lines(text: Finished, docume
         "degraded from gpt-4o: drafter is at 82 % of its budget",
         "ms: batcher is at 96 % of its budget",
         "on_alert got: warning, 'support is at 51 % of its budget'",
-        "1 degraded, $0.005452 saved",
+        "+ allow gpt-4o $0.010030 of $0.05 20 %",
+        "+ alert gpt-4o $0.036120 of $0.05 72 %",
+        "+ degrade gpt-4o-mini $0.042122 of $0.05 84 %",
+        "+ degrade gpt-4o-mini $0.047524 of $0.05 95 % after 3",
+        "x block gpt-4o $0.048127 of $0.05 96 %",
+        "caught BudgetExceededError: blocked by budget agent:novelist",
+        "5 degraded, $0.193565 saved",
     ],
 )
 def test_the_text_says_what_was_special(words: str, text: Finished, bare: Finished) -> None:
@@ -221,6 +257,8 @@ def test_the_text_says_what_was_special(words: str, text: Finished, bare: Finish
 
 def test_the_tables_show_the_sums_of_the_lines_above(text: Finished, documents: Finished) -> None:
     tokens = [tuple(map(int, found)) for found in re.findall(r"tokens: (\d+) in / (\d+) out", text.stdout)]
+    names = ("input_tokens", "output_tokens")
+    tokens += [(usage_of(event, names[0]), usage_of(event, names[1])) for event in documents.of("ladder")]
     totals = [line.split() for line in text.lines if line.startswith("total ")]
     assert totals[0] == totals[1]
     inputs, outputs = (sum(column) for column in zip(*tokens, strict=True))

@@ -45,7 +45,7 @@ def test_a_terminal_gets_colour_and_the_same_text() -> None:
     assert "\x1b[32m+ [" in shown
     assert "\x1b[31m! [" in shown
     plain = ESCAPE.sub("", shown)
-    assert "  tokens: 21 in / 18 out  $0.000233  left: 499 requests, 29961 tokens\n" in plain
+    assert "  tokens: 21 in / 18 out  $0.000233  left: 499 requests, 59961 tokens\n" in plain
     assert all(line.isprintable() and len(line) <= 80 for line in plain.splitlines())
 
 
@@ -57,7 +57,7 @@ def test_no_color_is_honoured(variable: dict[str, str]) -> None:
 def test_without_rich_a_terminal_gets_plain_text() -> None:
     shown = on_a_terminal("rich", "rich.console")
     assert "\x1b" not in shown
-    assert "21 of 21 scenarios went as promised" in shown
+    assert "22 of 22 scenarios went as promised" in shown
 
 
 @pytest.mark.parametrize("mode", [[], ["--json"]], ids=["text", "json"])

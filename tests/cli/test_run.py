@@ -15,7 +15,7 @@ import pytest
 from aden_transport.cli.run.launch import blind_spot
 
 from .programs import Place
-from .support import environment, run
+from .support import environment
 
 PYTHON = sys.executable
 UNDER_RUN = "import os\nif 'ADEN_RUN' in os.environ:\n"
@@ -99,14 +99,6 @@ def test_nothing_to_run_says_what_to_type(place: Place) -> None:
         assert done.stderr == (
             "aden-transport: say what to run, as in: aden-transport run -- python app.py\n"
         )
-
-
-@pytest.mark.parametrize("option", ["--budget", "--policy"])
-def test_what_comes_later_says_what_to_use_instead(option: str) -> None:
-    done = run("run", option, "5", "--", "true")
-    assert done.code == 2
-    assert "before_request=…" in done.stderr
-    assert option not in run("run", "--help").stdout
 
 
 def test_a_log_that_is_a_file_is_refused_before_anything_runs(place: Place) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from aden_transport import MetricEvent, NormalizedUsage
+from aden_transport import Decision, MetricEvent, NormalizedUsage
 from aden_transport.cli.run.launch import clear_leftovers, environment
 from aden_transport.cli.run.report import summary_lines
 from aden_transport.cli.run.settings import HOOK, OPTIONS, TOTALS, Settings, read_settings
@@ -54,6 +54,12 @@ def test_what_is_unknown_is_counted_not_summed() -> None:
     assert (sums.cost_nano_usd, sums.unpriced) == (1000, 2)
     failed = sums_of(event(usage=None, cost_nano_usd=None, error_type="timeout_error"))
     assert (failed.unpriced, failed.failed) == (0, 1)
+
+
+def test_what_is_blocked_is_counted_and_neither_failed_nor_of_unknown_cost() -> None:
+    blocked = event(decision=Decision("block"), usage=None, cost_nano_usd=None, error_type="blocked")
+    sums = sums_of(event(), blocked)
+    assert (sums.calls, sums.blocked, sums.failed, sums.unpriced) == (2, 1, 0, 0)
 
 
 def test_a_sum_with_unknown_parts_says_at_least() -> None:
@@ -109,7 +115,10 @@ def test_the_hook_stands_first_once_and_the_path_is_kept() -> None:
     assert environment(Settings(), {})["PYTHONPATH"] == str(HOOK)
 
 
-@pytest.mark.parametrize("settings", [Settings(), Settings("/log", True, True, True, 7)])
+BOUNDED = Settings(policy="/policy.toml", budgets=(("run:1", 5.0), ("run:2", 0.1)), ledger="sqlite:////x")
+
+
+@pytest.mark.parametrize("settings", [Settings(), Settings("/log", True, True, True, 7), BOUNDED])
 def test_settings_are_handed_down(settings: Settings) -> None:
     assert read_settings(environment(settings, {})) == settings
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import sys
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -312,6 +315,147 @@ def test_what_is_not_a_document_is_told_so(tmp_path: Path) -> None:
     assert "is not TOML" in faults(tmp_path / "binary.toml")[0]
 
 
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ('{"limit": 5, "limit": 500}', 'budgets[0]: "limit" is there twice; give one'),
+        ('{"budgets": [], "budgets": [{"limit": 1}]}', '"budgets" is there twice; give one'),
+        (
+            '{"budgets": [{"limit": 5, "on_unknown": {"price": "block", "price": "allow"}}]}',
+            'budgets[0].on_unknown: "price" is there twice; give one',
+        ),
+        (
+            '{"limit": 1, "thresholds": [{"percent": 9, "percent": 99, "action": "alert"}]}',
+            'budgets[0].thresholds[0]: "percent" is there twice; give one',
+        ),
+        ('{"limit": 1, "period": {"rolling": "1h", "rolling": "9h"}}', "budgets[0].period: give {"),
+        ('{"limit": Infinity}', "budgets[0].limit: give dollars from 0 to 9000000, not inf"),
+        ('{"limit": -Infinity}', "budgets[0].limit: give dollars from 0 to 9000000, not -inf"),
+        ('{"limit": NaN}', "budgets[0].limit: give dollars from 0 to 9000000, not nan"),
+        ('{"limit": 1e999}', "budgets[0].limit: give dollars from 0 to 9000000, not inf"),
+        ('{"limit": 1' + "0" * 400 + "}", "budgets[0].limit: give dollars from 0 to 9000000, not a number"),
+        ('{"limit": 1' + "0" * 5000 + "}", "The policy is not JSON: Exceeds the limit"),
+        ('{"limit": "5"}', 'budgets[0].limit: give dollars from 0 to 9000000, not "5"'),
+        ('{"limit": 1, "name": "\\ud800"}', "budgets[0].name: give text of 1 to 256 characters"),
+        ('{"limit": 1, "__proto__": {}}', 'budgets[0]: "__proto__" is not known'),
+    ],
+)
+def test_faults_of_json_text(text: str, fault: str) -> None:
+    assert faults(text)[0].startswith(fault)
+    assert faults(text.encode())[0].startswith(fault)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("limit = 2026-01-01", "budgets[0].limit: give dollars from 0 to 9000000, not a date"),
+        ("limit = 07:32:00", "budgets[0].limit: give dollars from 0 to 9000000, not a time"),
+        (
+            "limit = 1\nperiod = 1979-05-27T07:32:00Z",
+            "budgets[0].period: give one of none, hourly, daily, weekly, monthly, not a datetime",
+        ),
+        ("limit = nan", "budgets[0].limit: give dollars from 0 to 9000000, not nan"),
+        ("limit = -inf", "budgets[0].limit: give dollars from 0 to 9000000, not -inf"),
+        ("limit = 0x7fffffffffffffffffff", "budgets[0].limit: give dollars from 0 to 9000000, not 6044"),
+        ("limit = 1\nlimit = 2", "The policy file "),
+        ("[budgets]\nlimit = 1", "budgets: give a list of at most 1000000 objects, not an object"),
+        ("[[budgets]]\nlimit = 1\nname = 5", "budgets[0].name: give text of 1 to 256 characters, not 5"),
+        ("[[budgets]]\nlimt = 1", "budgets[0]: "),
+    ],
+)
+def test_faults_of_toml(tmp_path: Path, text: str, fault: str) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text(text)
+    assert faults(path)[0].startswith(fault)
+
+
+@pytest.mark.parametrize("suffix", ["json", "toml"])
+def test_a_byte_order_mark_is_passed_over_and_other_encodings_refused(tmp_path: Path, suffix: str) -> None:
+    text = '{"limit": 2}' if suffix == "json" else "limit = 2\n"
+    path = tmp_path / f"policy.{suffix}"
+    path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert load(path).budgets[0].terms.limit == 2 * NANO
+    for data in (b"\xff" + text.encode(), text.encode().replace(b"2", b'"\xe9"'), b"\x00" * 64):
+        path.write_bytes(data)
+        assert "policy file" in faults(path)[0]
+
+
+@pytest.mark.parametrize("suffix", ["json", "toml"])
+def test_an_empty_file_is_no_policy(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"policy.{suffix}"
+    path.write_text(" \n")
+    assert faults(path)[0].endswith("is empty")
+
+
+def test_deep_nesting_is_refused_in_files_and_text(tmp_path: Path) -> None:
+    deep = '{"budgets":' * 100_000
+    (tmp_path / "deep.json").write_text(deep)
+    assert "nested too deeply" in faults(tmp_path / "deep.json")[0]
+    assert "nested too deeply" in faults(deep)[0]
+    nested = "[" * 500 + "]" * 500
+    assert faults(f'{{"limit": {nested}}}') == [
+        "budgets[0].limit: give dollars from 0 to 9000000, not a list"
+    ]
+
+
+def test_more_than_a_million_budgets_are_refused_at_once() -> None:
+    assert faults({"budgets": [7] * 1_000_001}) == [
+        "budgets: give a list of at most 1000000 objects, not a list"
+    ]
+
+
+@pytest.mark.parametrize("kind", ["global", "customer", "tag"])
+def test_one_call_meets_a_bounded_number_of_budgets(kind: str) -> None:
+    name = {} if kind == "global" else {"name": "same"}
+    budgets = [{"id": str(n), "type": kind, "limit": 1, **name} for n in range(102)]
+    assert len(load(budgets[:100]).budgets) == 100
+    of = "" if kind == "global" else "same"
+    assert faults(budgets) == [
+        f"budgets[{n}]: over 100 budgets are for the same calls: {kind} {of}" for n in (100, 101)
+    ]
+
+
+def steps(document: Any) -> int:
+    """How many functions of Python are called to read a document."""
+    count = 0
+
+    def profile(frame: Any, event: str, arg: Any) -> None:
+        nonlocal count
+        count += event == "call"
+
+    sys.setprofile(profile)
+    try:
+        load(document)
+    except ConfigurationError:
+        pass
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def many(item: Any) -> Callable[[int], Any]:
+    return lambda number: [item(n) for n in range(number)]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        many(lambda n: {"type": "customer", "name": str(n), "limit": 1}),
+        many(lambda n: {"type": "customer", "name": "same", "id": str(n), "limit": 1}),
+        many(lambda n: {"id": str(n), "limit": 1}),
+        many(lambda n: {"type": "tag", "id": str(n), "tags": [f"{n}-{i}" for i in range(9)], "limit": 1}),
+        many(lambda n: {"limit": -1, f"member{n}": 1}),
+        many(lambda n: 7),
+        lambda number: {"blocks": [{"model_pattern": "*a" * 100, "reason": str(n)} for n in range(number)]},
+        lambda number: {"throttles": [{"id": str(n), "delay_ms": 1} for n in range(number)]},
+    ],
+    ids=["names", "one name", "global", "tags", "faults", "no objects", "globs", "throttles"],
+)
+def test_reading_takes_steps_in_proportion(document: Callable[[int], Any]) -> None:
+    once, twice = steps(document(400)), steps(document(800))
+    assert twice <= 2 * once + 200
+
+
 def test_files_and_text_have_a_largest_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aden_transport.policy.document.MAX_BYTES", 10)
     (tmp_path / "large.json").write_text("[" + " " * 20 + "]")
@@ -385,6 +529,44 @@ def test_any_value_is_a_policy_or_a_configuration_error(value: Any) -> None:
         assert isinstance(load(value), Policy)
     except ConfigurationError:
         pass
+
+
+JSON = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-(10**30), 10**30),
+        st.floats(),
+        st.sampled_from(["block", "degrade", "daily", "*", "customer", "tag", "alert", "", "gpt-*", "24h"]),
+    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(KEYS, inner, max_size=5)),
+    max_leaves=12,
+)
+PLACE = re.compile(r"(?P<path>[A-Za-z_]\w*(\[\d+\])?(\.\w+(\[\d+\])?)*): \S|\"|names of members|give at most")
+
+
+@settings(max_examples=200)
+@given(st.dictionaries(st.sampled_from(["budgets", "blocks", "alerts", "throttles"]), JSON, max_size=3))
+def test_any_json_is_a_policy_or_refused_with_the_path_of_each_fault(document: Any) -> None:
+    text = json.dumps(document)
+    try:
+        assert load(text) == load(document)
+    except ConfigurationError as exc:
+        first, *lines = str(exc).splitlines()
+        assert first == "The policy cannot be used:"
+        for line in lines:
+            found = PLACE.match(line)
+            assert found is not None, line
+            if found["path"] is not None:
+                assert_is_there(document, found["path"])
+
+
+def assert_is_there(document: Any, path: str) -> None:
+    """Each step of a path but the last leads somewhere; the last may be what is missing."""
+    steps = re.findall(r"\w+|\[\d+\]", path)
+    at = document
+    for step in steps[:-1]:
+        at = at[int(step[1:-1])] if step.startswith("[") else at[step]
 
 
 @settings(max_examples=200)

@@ -7,31 +7,39 @@ would be blocked.
 from __future__ import annotations
 
 import argparse
+import json
 import time
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from ..policy import Bound
+from .hypothetical import ATTRIBUTES, MODEL, hypothetical, sums_of
 
 __all__ = ["add_arguments", "run"]
 
 BLOCKED = 1
-ATTRIBUTES = ("agent", "tenant", "customer", "feature")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", choices=("check", "explain"), help="read the document, or try a call on it")
     parser.add_argument("file", metavar="FILE", help="a policy in JSON or TOML")
+    parser.add_argument("--json", action="store_true", help="`explain`: print one JSON document")
     call = parser.add_argument_group("the call that `explain` tries")
-    call.add_argument("--model", default="gpt-4o", help="default: gpt-4o")
+    call.add_argument("--model", help=f"default: that of the request, or {MODEL}")
     call.add_argument("--provider", default="openai", help="default: openai")
     call.add_argument("--input", type=int, default=1000, metavar="N", help="most input tokens (1000)")
     call.add_argument("--output", type=int, default=1000, metavar="N", help="most output tokens (1000)")
-    call.add_argument("--spent", type=float, default=0.0, metavar="USD", help="spent on each budget so far")
+    call.add_argument(
+        "--request", metavar="FILE", help="the body of a request, instead of its size in tokens"
+    )
     for name in ATTRIBUTES:
         call.add_argument(f"--{name}", metavar="NAME")
     call.add_argument("--tag", action="append", metavar="NAME", help="may be repeated")
+    sums = parser.add_mutually_exclusive_group()
+    sums.add_argument("--spent", type=float, default=0.0, metavar="USD", help="spent on each budget so far")
+    sums.add_argument(
+        "--ledger",
+        metavar="ADDRESS",
+        help='take what is spent and reserved from there: "default", sqlite:///PATH or redis://HOST',
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -46,29 +54,26 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _explain(policy: Any, arguments: argparse.Namespace) -> int:
-    from ..ledger.base import Totals
+    from ..ledger.base import Line
     from ..ledger.rule import judge
-    from ..policy import Call, Index, decide, explain_call, plan_call
+    from ..policy import Call, Index, decide, explain_call, explained, older_keys, plan_call
 
     at = time.time()
-    given = {name: value for name in ATTRIBUTES if (value := getattr(arguments, name)) is not None}
-    if arguments.tag:
-        given["tags"] = tuple(arguments.tag)
-    call = Call(given, arguments.provider, arguments.model, at)
-    plan = plan_call(Index(policy), call, partial(_bounds, arguments, at))
-    totals = Totals(round(arguments.spent * 1e9), 0, 0)
-    outcome = None if plan.stop is not None or plan.is_free else judge(plan.lines(), lambda _line: totals)
+    asked = hypothetical(arguments, at)
+    call = Call(asked.attributes, asked.provider, asked.model, at)
+    plan = plan_call(Index(policy), call, asked.bounds)
+    sums = sums_of(arguments, lasting=policy.lasts)
+    matched = [
+        Line(match.ledger_key, 0, 0, unit=match.terms.unit, also=older_keys(match)) for match in plan.matches
+    ]
+    totals = sums(matched)
+    outcome = None
+    if plan.stop is None and not plan.is_free:
+        outcome = judge(plan.lines(), lambda line: sums([line])[0])
     verdict = decide(plan, outcome)
-    print(explain_call(plan, verdict, () if outcome is None else outcome.totals))
+    if arguments.json:
+        print(json.dumps({"size": asked.basis, **explained(plan, verdict, totals)}))
+    else:
+        print(explain_call(plan, verdict, totals))
+        print(f"  size: {asked.basis}")
     return BLOCKED if verdict.kind == "refuse" else 0
-
-
-def _bounds(arguments: argparse.Namespace, at: float, model: str | None) -> Bound:
-    from ..events import NormalizedUsage
-    from ..pricing import PriceBook
-
-    unit = PriceBook().find(arguments.provider, model or "", at=at)
-    if unit is None:
-        return "price"
-    hold = unit.cost(NormalizedUsage(arguments.input, arguments.output))
-    return hold, hold

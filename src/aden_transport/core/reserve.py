@@ -109,6 +109,8 @@ class Budgets:
         """`later` carries out what need not be waited for; None: the ledger answers at once."""
         self.index = index
         self.ledger = ledger
+        self.begin: Callable[[], None] | None = None
+        """What is to be done before the first call of this process; takes itself away."""
         self.inline = later is None
         """Whether the ledger answers at once, so that a call need not wait for it on its loop."""
         self._memory = ledger if later is None and isinstance(ledger, MemoryLedger) else None
@@ -129,7 +131,7 @@ class Budgets:
     def hold_plain(self, exchange: Exchange) -> Plain | None:
         """The hold of a plain call on whose budgets nothing is in force; None: `ask` has to say."""
         memory, at = self._memory, exchange.started_at
-        if memory is None or at >= self._sweep_at or active_runs():
+        if memory is None or at >= self._sweep_at or self.begin is not None or active_runs():
             return None
         found = self.index.takes(exchange.metadata, at)
         if found is None:
@@ -164,6 +166,8 @@ class Budgets:
 
     def ask(self, exchange: Exchange, money: Money) -> Verdict:
         """Plan the call, reserve what it may cost, and say what is to be done."""
+        if self.begin is not None:
+            self.begin()
         if money.held:
             self.give_back(money)
         if active_runs() and (over := self._over()) is not None:
@@ -289,6 +293,8 @@ class Budgets:
 
         Raises: LedgerUnavailable.
         """
+        if self.begin is not None:
+            self.begin()
         matches = self.index.match(attributes, self._wall())
         return [
             BudgetStatus(

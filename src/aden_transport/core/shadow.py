@@ -67,6 +67,8 @@ class PartlyEnforced(Budgets):
     def ask(self, exchange: Exchange, money: Money) -> Verdict:
         if is_enforced(exchange.metadata or EMPTY, self._fraction, self._agent_name):
             return super().ask(exchange, money)
+        if self.begin is not None:
+            self.begin()
         if money.held:
             self.give_back(money)
         if (over := self._over()) is not None:

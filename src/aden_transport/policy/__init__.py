@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 from .document import load, on_unknown
-from .explain import describe_policy, explain_call
-from .floors import Floor, floors
+from .explain import describe_policy, explain_call, explained
+from .file import PolicyFile
+from .floors import Floor, floors, raise_floors
 from .index import Index, Match, match_of
 from .plan import Bound, Bounds, Call, Candidate, Plan, Stop, older_keys, output_cap, plan_call
 from .values import Budget, OnUnknown, Policy, Terms
@@ -28,6 +29,7 @@ __all__ = [
     "OnUnknown",
     "Plan",
     "Policy",
+    "PolicyFile",
     "Stop",
     "Terms",
     "Verdict",
@@ -35,6 +37,7 @@ __all__ = [
     "decide",
     "describe_policy",
     "explain_call",
+    "explained",
     "floors",
     "load",
     "match_of",
@@ -42,4 +45,5 @@ __all__ = [
     "on_unknown",
     "output_cap",
     "plan_call",
+    "raise_floors",
 ]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from .fields import Faults, Fields, shown
+from .fields import Faults, Fields, Repeated, shown
 from .ladder import Action, Target, Threshold
 from .money import MAX_USD, to_nano
 from .values import NOT_SAID, TEMPLATE, Budget, BudgetType, OnUnknown, Terms, Unknown
@@ -237,7 +237,7 @@ def _period(fields: Fields) -> Period:
     value = fields.raw("period")
     if not isinstance(value, Mapping):
         return Period(fields.one_of("period", PERIODS, NO_PERIOD.kind))
-    length = value.get("rolling") if len(value) == 1 else None
+    length = value.get("rolling") if len(value) == 1 and not isinstance(value, Repeated) else None
     found = _LENGTH.fullmatch(length) if isinstance(length, str) else None
     seconds = int(found[1]) * SECONDS[found[2]] if found else 0
     if not 0 < seconds <= MAX_ROLLING_S:

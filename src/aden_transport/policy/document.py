@@ -6,22 +6,25 @@ them. One budget alone, or a list of budgets, is a document, too.
 
 from __future__ import annotations
 
+import json
 import tomllib
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .. import _json
 from ..errors import ConfigurationError
 from .budgets import budget_from, unknown_from
-from .fields import Faults, Fields, shown
+from .fields import Faults, Fields, Repeated, shown
 from .rules import alert_from, block_from, degrade_from, throttle_from
 from .values import NOT_SAID, Budget, OnUnknown, Policy, ThrottleRule
 
-__all__ = ["load", "on_unknown", "parse"]
+__all__ = ["MAX_BYTES", "load", "on_unknown", "parse", "path_of", "read", "unreadable"]
 
 MAX_BYTES = 256 << 20
 MAX_BUDGETS = 1_000_000
+MAX_SAME = 100
+"""Budgets that one call may meet under one name, as each is asked."""
 MAX_RULES = 1_000
 
 POLICY = {
@@ -51,13 +54,35 @@ def load(source: Any) -> Policy:
     """
     if isinstance(source, Policy):
         return source
+    path = path_of(source)
+    if path is not None:
+        return _load_file(path)
+    if isinstance(source, str):
+        return parse(_from_json(source.lstrip("\ufeff"), "The policy"))
     if isinstance(source, bytes):
         return parse(_from_json(source, "The policy"))
-    if isinstance(source, str) and source.lstrip("\ufeff \t\r\n")[:1] in ("{", "["):
-        return parse(_from_json(source.lstrip("\ufeff"), "The policy"))
-    if isinstance(source, (str, Path)):
-        return _load_file(Path(source))
     return parse(source)
+
+
+def path_of(source: Any) -> Path | None:
+    """The path that `load` takes `source` for; None where it is the document itself."""
+    if isinstance(source, str) and source.lstrip("\ufeff \t\r\n")[:1] in ("{", "["):
+        return None
+    return Path(source) if isinstance(source, (str, Path)) else None
+
+
+def read(data: bytes, path: Path) -> Policy:
+    """The policy in a file's bytes: TOML where its name ends so, else JSON.
+
+    Raises: ConfigurationError, with the path of each fault.
+    """
+    where = f"The policy file {str(path)[-200:]!r}"
+    if len(data) > MAX_BYTES:
+        raise ConfigurationError(f"{where} is larger than {MAX_BYTES >> 20} MiB")
+    if not data.strip():
+        # As TOML it would be a policy without limits, and it is how a file looks whose writing has begun.
+        raise ConfigurationError(f"{where} is empty")
+    return parse(_from_toml(data, where) if path.suffix.lower() == ".toml" else _from_json(data, where))
 
 
 def parse(document: Any) -> Policy:
@@ -128,6 +153,7 @@ def _version(fields: Fields) -> str | None:
 def _budgets(fields: Fields) -> tuple[Budget, ...]:
     budgets: dict[str, Budget] = {}
     terms: dict[Any, Any] = {}
+    same: Counter[tuple[str, str]] = Counter()
     for item, path in fields.objects("budgets", MAX_BUDGETS):
         budget = budget_from(item, path, fields.faults, terms)
         if budget is None:
@@ -135,6 +161,13 @@ def _budgets(fields: Fields) -> tuple[Budget, ...]:
         if budget.key in budgets:
             fields.faults.add(path, f"{shown(budget.key)} is there before; give each its own id")
         budgets[budget.key] = budget
+        for name in budget.names if budget.type != "global" else ("",):
+            same[budget.type, name] += 1
+            if same[budget.type, name] > MAX_SAME:
+                fields.faults.add(
+                    path, f"over {MAX_SAME} budgets are for the same calls: {budget.type} {name}"
+                )
+                break
     return tuple(budgets.values())
 
 
@@ -149,33 +182,40 @@ def _throttles(fields: Fields) -> tuple[ThrottleRule, ...]:
 
 
 def _load_file(path: Path) -> Policy:
-    where = f"The policy file {str(path)[-200:]!r}"
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as exc:
-        raise ConfigurationError(f"{where} cannot be read: {_why(exc)}") from exc
-    if len(data) > MAX_BYTES:
-        raise ConfigurationError(f"{where} is larger than {MAX_BYTES >> 20} MiB")
-    return parse(_from_toml(data, where) if path.suffix.lower() == ".toml" else _from_json(data, where))
+        raise ConfigurationError(unreadable(path, exc)) from exc
+    return read(data, path)
 
 
-def _why(exc: Exception) -> str:
-    return (exc.strerror if isinstance(exc, OSError) else None) or type(exc).__name__
+def unreadable(path: Path, exc: Exception) -> str:
+    """Why a policy file cannot be read, for people."""
+    why = (exc.strerror if isinstance(exc, OSError) else None) or type(exc).__name__
+    return f"The policy file {str(path)[-200:]!r} cannot be read: {why}"
 
 
 def _from_json(data: bytes | str, where: str) -> Any:
     if len(data) > MAX_BYTES:
         raise ConfigurationError(f"{where} is larger than {MAX_BYTES >> 20} MiB")
     try:
-        return _json.loads(data)
+        return json.loads(data, object_pairs_hook=_object)
+    except RecursionError as exc:
+        raise ConfigurationError(f"{where} is not JSON that can be read: it is nested too deeply") from exc
     except ValueError as exc:
         raise ConfigurationError(f"{where} is not JSON: {str(exc)[:200]}") from exc
 
 
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else Repeated(pairs)
+
+
 def _from_toml(data: bytes, where: str) -> Any:
     try:
-        return tomllib.loads(data.decode("utf-8"))
+        # Editors of Windows put a byte-order mark in front.
+        return tomllib.loads(data.decode("utf-8-sig"))
     except RecursionError as exc:
         raise ConfigurationError(f"{where} is nested too deeply") from exc
     except ValueError as exc:

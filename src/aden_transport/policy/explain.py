@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from ..ledger.base import Line, Totals
 from .index import Match
 from .money import amount
 from .plan import Plan
 from .values import Budget, Policy
-from .verdict import Verdict, iso
+from .verdict import Explanation, Verdict, iso
 
-__all__ = ["describe_policy", "explain_call"]
+__all__ = ["describe_policy", "explain_call", "explained"]
 
 MOST = 50
 
@@ -40,6 +41,77 @@ def explain_call(plan: Plan, verdict: Verdict, totals: Sequence[Totals] = ()) ->
     for candidate in plan.candidates:
         lines.append(f"  candidate {candidate.model or 'no model'}: {_holds(plan, candidate.lines)}")
     return "\n".join(lines)
+
+
+def explained(plan: Plan, verdict: Verdict, totals: Sequence[Totals] = ()) -> dict[str, Any]:
+    """The same for programs: amounts in dollars, times as ISO 8601, delays in milliseconds."""
+    call = plan.call
+    return {
+        "provider": call.provider,
+        "model": call.model,
+        "action": verdict.action,
+        "to_model": verdict.to_model,
+        "delay_ms": verdict.delay_s * 1000,
+        "wait_ms": verdict.wait_s * 1000,
+        "because": [_reason(why) for why in verdict.because],
+        "not_degraded": verdict.hindered,
+        "alerts": [
+            {"level": alert.level, "message": alert.message, "budget_id": alert.budget_id}
+            for alert in verdict.alerts
+        ],
+        "budgets": [
+            _sums(match, totals[index] if index < len(totals) else None)
+            for index, match in enumerate(plan.matches)
+        ],
+        "candidates": [_candidate(plan, candidate.model, candidate.lines) for candidate in plan.candidates],
+    }
+
+
+def _reason(why: Explanation) -> dict[str, Any]:
+    return {
+        "action": why.action,
+        "cause": why.cause,
+        "budget_id": why.budget_id,
+        "unit": why.unit,
+        "spent": _plain(why.spent, why.unit),
+        "reserved": _plain(why.reserved, why.unit),
+        "limit": _plain(why.limit, why.unit),
+        "estimate": _plain(why.estimate, why.unit),
+        "percent": why.percent,
+        "resets_at": _time(why.resets_at),
+        "remedy": why.remedy or None,
+        "text": why.text,
+    }
+
+
+def _sums(match: Match, sums: Totals | None) -> dict[str, Any]:
+    terms = match.terms
+    return {
+        "budget_id": match.key,
+        "type": match.budget.type,
+        "name": match.name or match.budget.name,
+        "unit": terms.unit,
+        "limit": _plain(terms.limit, terms.unit),
+        "spent": _plain(None if sums is None else sums.spent, terms.unit),
+        "reserved": _plain(None if sums is None else sums.held, terms.unit),
+        "period": str(terms.period),
+        "resets_at": _time(match.window.resets_at),
+    }
+
+
+def _candidate(plan: Plan, model: str | None, lines: Sequence[Line]) -> dict[str, Any]:
+    for match, line in zip(plan.matches, lines, strict=False):
+        if match.terms.unit == "usd":
+            return {"model": model, "most_usd": line.hold / 1e9, "expected_usd": line.expected / 1e9}
+    return {"model": model, "most_usd": None, "expected_usd": None}
+
+
+def _plain(value: int | None, unit: str) -> float | int | None:
+    return value / 1e9 if value is not None and unit == "usd" else value
+
+
+def _time(at: float | None) -> str | None:
+    return None if at is None else iso(at)
 
 
 def _decision(verdict: Verdict) -> str:

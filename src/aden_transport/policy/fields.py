@@ -9,16 +9,28 @@ import difflib
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-__all__ = ["Faults", "Fields", "shown"]
+__all__ = ["Faults", "Fields", "Repeated", "shown"]
 
 MAX_KEYS = 64
 MAX_TEXT = 256
 MAX_SHOWN = 100
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+
+class Repeated(dict[str, Any]):
+    """An object of a document that has a member twice, so that nobody can say which one counts."""
+
+    __slots__ = ("names",)
+
+    def __init__(self, pairs: Sequence[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.names = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+        """Of the members that are there more than once."""
 
 
 class Faults:
@@ -34,6 +46,11 @@ class Faults:
             self._lines.append(f"{path}: {message}" if path else message)
         else:
             self._more += 1
+
+    @property
+    def is_full(self) -> bool:
+        """Whether further ones are only counted, so that their messages need not be made."""
+        return len(self._lines) >= MAX_SHOWN
 
     def __bool__(self) -> bool:
         return bool(self._lines)
@@ -86,6 +103,9 @@ class Fields:
         if len(value) > MAX_KEYS:
             self.fault("", f"give at most {MAX_KEYS} members, not {len(value)}")
             return
+        if isinstance(value, Repeated):
+            for name in value.names:
+                self.fault("", f"{shown(name)} is there twice; give one")
         for key, member in value.items():
             self._take(key, member, known, unused)
 
@@ -97,7 +117,7 @@ class Fields:
         name = known.get(spelling)
         if name is None:
             if spelling not in unused:
-                self.fault("", _unknown(key, spelling, known))
+                self.fault("", "" if self.faults.is_full else _unknown(key, spelling, known))
         elif member is not None:
             if name in self._values and not _same(self._values[name], member):
                 self.fault("", f"{shown(self._written[name])} and {shown(key)} are the same; give one")
@@ -194,7 +214,9 @@ class Fields:
         if value is None:
             return default
         if not isinstance(value, str) or value not in words:
-            close = difflib.get_close_matches(value[:MAX_TEXT], words, n=1) if isinstance(value, str) else []
+            close: list[str] = []
+            if isinstance(value, str) and not self.faults.is_full:
+                close = difflib.get_close_matches(value[:MAX_TEXT], words, n=1)
             hint = f"; did you mean {shown(close[0])}?" if close else ""
             self.fault(name, f"give one of {', '.join(words)}, not {shown(value)}{hint}")
             return default

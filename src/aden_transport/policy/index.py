@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeAlias
 
 from ..ledger.base import NEVER, UNLIMITED, Take
@@ -105,6 +106,7 @@ class Index:
 
     def __init__(self, policy: Policy, *, max_names: int = 100_000) -> None:
         self.policy = policy
+        self._max_names = max_names
         self._globals: dict[str, Budget] = {}
         self._kept: _Kept | None = None
         self._tables: dict[BudgetType, _Table] = {kind: _Table(self, kind, max_names) for kind in ATTRIBUTES}
@@ -155,6 +157,26 @@ class Index:
                 self._rules = {}
             rules = self._rules[provider, model] = self._rules_for(provider, model)
         return rules
+
+    def replaced(self, policy: Policy) -> Index:
+        """The index of another policy, in which calls meet all of it or nothing.
+
+        Where one budget alone differs it is this one, changed. Else it is a new one; names that templates
+        have admitted stay admitted, so that a change makes no room beyond their cap.
+        """
+        changed = _one_change(self.policy, policy)
+        if changed is not None:
+            key, budget = changed
+            self.policy = policy
+            if budget is not None:
+                self.put(budget)
+            else:
+                self.remove(key)
+            return self
+        index = Index(policy, max_names=self._max_names)
+        for kind, table in self._tables.items():
+            index._tables[kind].take_names(table)
+        return index
 
     def put(self, budget: Budget) -> None:
         """Add a budget, or change the one of its key; sums stay. Takes the same time for any number of them.
@@ -230,6 +252,22 @@ class Index:
         )
 
 
+def _one_change(before: Policy, after: Policy) -> tuple[str, Budget | None] | None:
+    """The key of the one budget that differs, and what it is now; None where more differs, or nothing."""
+    if replace(before, budgets=()) != replace(after, budgets=()):
+        return None
+    if abs(len(before.budgets) - len(after.budgets)) > 1:
+        return None
+    old, new = _by_key(before), _by_key(after)
+    keys = [key for key, budget in new.items() if old.get(key) != budget]
+    keys += [key for key in old if key not in new]
+    return (keys[0], new.get(keys[0])) if len(keys) == 1 else None
+
+
+def _by_key(policy: Policy) -> dict[str, Budget]:
+    return {budget.key: budget for budget in policy.budgets}
+
+
 NO_RULES = Rules((), (), (), ())
 
 
@@ -296,6 +334,10 @@ class _Table:
         else:
             for name in budget.names:
                 self._hot.pop(name, None)
+
+    def take_names(self, other: _Table) -> None:
+        """Those that the templates of `other` have admitted."""
+        self._seen.update(other._seen)
 
     def match(self, name: str, at: float) -> tuple[Match, ...]:
         """The budgets of one name: those that bear it, else those that templates make."""

@@ -228,3 +228,8 @@ class Policy:
     id: str | None = None
     name: str | None = None
     version: str | None = None
+
+    @property
+    def lasts(self) -> bool:
+        """Whether a budget begins anew by the clock, so that its sum should outlast the process."""
+        return any(budget.terms.period != NO_PERIOD for budget in self.budgets)

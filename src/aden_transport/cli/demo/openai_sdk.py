@@ -38,8 +38,12 @@ class _Calls:
         # Any: SDKs of several major versions pass here.
         self.client: Any = client
 
-    def chat(self, prompt: str, *, tools: list[Mapping[str, Any]] | None = None) -> str:
-        more = {"tools": tools} if tools else {}
+    def chat(
+        self, prompt: str, *, tools: list[Mapping[str, Any]] | None = None, most: int | None = None
+    ) -> str:
+        more: dict[str, Any] = {"tools": tools} if tools else {}
+        if most is not None:
+            more["max_tokens"] = most  # known to every version of the SDK
         answer = self.client.chat.completions.create(model=GPT, messages=_messages(prompt), **more)
         message = answer.choices[0].message
         return " ".join(call.function.name for call in message.tool_calls or ()) or message.content

@@ -16,6 +16,7 @@ __all__ = [
     "as_said",
     "blocked",
     "cached",
+    "climbed",
     "decided",
     "degraded",
     "estimated",
@@ -190,6 +191,20 @@ def decided(action: Action) -> Expectation:
         return None
 
     return check
+
+
+def climbed(outcome: Outcome) -> str | None:
+    """Each rung of the ladder was reached, in its order, and the refused call sent nothing."""
+    taken = [
+        "throttle" if event.throttle_ms else event.decision.action
+        for event in outcome.events
+        if event.decision.source == "policy" or event.decision.action == "allow"
+    ]
+    found = list(dict.fromkeys(taken))
+    if found != ["allow", "alert", "degrade", "throttle", "block"]:
+        return f"the budget went through {', '.join(found)}"
+    last = outcome.events[-1]
+    return None if last.status_code is None and last.usage is None else "the refused call was sent"
 
 
 def degraded(asked: str, sent: str) -> Expectation:

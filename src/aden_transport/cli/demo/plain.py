@@ -65,8 +65,12 @@ class OpenAI:
         self._http = _Http(f"{url}/v1", {"authorization": f"Bearer {KEY}"})
         self.close = self._http.close
 
-    def chat(self, prompt: str, *, tools: list[Mapping[str, Any]] | None = None) -> str:
-        answer = self._http.post("/chat/completions", _chat(prompt, **({"tools": tools} if tools else {})))
+    def chat(
+        self, prompt: str, *, tools: list[Mapping[str, Any]] | None = None, most: int | None = None
+    ) -> str:
+        more = {"tools": tools, "max_completion_tokens": most}
+        given = {name: value for name, value in more.items() if value is not None}
+        answer = self._http.post("/chat/completions", _chat(prompt, **given))
         message = answer["choices"][0]["message"]
         names = [call["function"]["name"] for call in message.get("tool_calls") or ()]
         return " ".join(names) or message["content"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...emitters.console import console_lines
-from ...events import MetricEvent, RateLimit
+from ...events import BudgetStatus, MetricEvent, RateLimit
 from ..screen import Column, Line, flow, table
 from .summary import Summary, Sums, dollars
 
-__all__ = ["event_lines", "next_lines", "summary_lines"]
+__all__ = ["budget_line", "event_lines", "next_lines", "summary_lines"]
 
 _STYLES = {"+": "green", "!": "red", "x": "yellow"}
 _FIGURES = (
@@ -26,6 +26,16 @@ def event_lines(event: MetricEvent, width: int) -> list[Line]:
     head, *rest = console_lines(event)
     parts = [*(line.strip() for line in rest), *_additions(event)]
     return [Line(head, _STYLES[head[0]]), *(Line(line, "dim") for line in flow(parts, width))]
+
+
+def budget_line(event: MetricEvent, budget: BudgetStatus) -> Line:
+    """A call as its budget sees it: what was decided, the model, what is spent, and the delay."""
+    action = event.decision.action
+    sign = "x" if action == "block" else "+"
+    share = 100 * budget.spent / budget.limit
+    delay = f"  after {event.throttle_ms:.0f}ms" if event.throttle_ms else ""
+    spent = f"{dollars(budget.spent)} of ${budget.limit / 1e9:.2f}"
+    return Line(f"{sign} {action:<7} {event.request_model:<12} {spent} {share:3.0f} %{delay}", _STYLES[sign])
 
 
 def _additions(event: MetricEvent) -> Iterator[str]:
@@ -87,7 +97,7 @@ def summary_lines(summary: Summary, width: int) -> list[Line]:
 
 
 def _facts(summary: Summary) -> Iterator[str]:
-    yield f"{summary.blocked} blocked before it was sent"
+    yield f"{summary.blocked} blocked before anything was sent"
     yield f"{summary.degraded} degraded, {dollars(summary.saved_nano_usd)} saved"
     yield (
         f"{summary.throttled} throttled, {summary.alerts} with an alert, "

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+from ...errors import BudgetExceededError
 from ...events import BeforeRequestContext, BeforeRequestResult
 from ...testing import Reply, ToolCall
 from . import outcome
@@ -14,7 +15,7 @@ from .models import CHEAPER_GPT, GPT
 from .outcome import Expectation, Outcome
 from .summary import dollars, saved_nano_usd
 
-__all__ = ["SCENARIOS", "Scenario", "Vendors", "decide"]
+__all__ = ["CLIMBER", "POLICY", "SCENARIOS", "Scenario", "Vendors", "decide"]
 
 
 class Vendors(Protocol):
@@ -335,4 +336,53 @@ DECISIONS = (
     ),
 )
 
-SCENARIOS = (*OPENAI, *ANTHROPIC, *GEMINI, *TROUBLE, *DECISIONS)
+# -- a budget --------------------------------------------------------------------------------------
+
+CLIMBER = "novelist"
+POLICY: Mapping[str, Any] = {
+    "type": "agent",
+    "name": CLIMBER,
+    "limit": 0.05,
+    "thresholds": [
+        {"percent": 50, "action": "alert"},
+        {"percent": 80, "action": "degrade", "degradeTo": CHEAPER_GPT},
+        {"percent": 95, "action": "throttle", "delayMs": 300},
+    ],
+    "limitAction": "block",
+}
+"""The demo's `policy`: the ladder of the specification, for one agent."""
+CHAPTERS = (1000, 1000, 1000, 600, 10_000, 9000, 500, 500, 10_000)
+"""How long the chapters are that it asks for, in tokens; the last one is more than what is left pays for."""
+
+
+def write_a_novel(vendors: Vendors) -> list[str]:
+    """What the application gets: each chapter, and at last the reason why there is none."""
+    chapters: list[str] = []
+    for tokens in CHAPTERS:
+        try:
+            chapters.append(vendors.openai.chat("Write the next chapter.", most=tokens))
+        except BudgetExceededError as refused:
+            chapters.append(f"{type(refused).__name__}: {refused}")
+    return chapters
+
+
+def told_and_caught(outcome: Outcome) -> str:
+    caught = outcome.result[-1] if isinstance(outcome.result, list) else None
+    return f"on_alert got: {outcome.alerts[0].level}, {outcome.alerts[0].message!r}; caught {caught}"
+
+
+BUDGET = (
+    Scenario(
+        name="ladder",
+        group="A budget of five cents",
+        vendor="openai",
+        title="alert at 50 %, degrade at 80 %, throttle at 95 %, block at 100 %",
+        run=write_a_novel,
+        replies=tuple([Reply(text="Once upon a time.", output_tokens=tokens) for tokens in CHAPTERS[:-1]]),
+        expect=(outcome.without_trouble, outcome.events(len(CHAPTERS)), outcome.climbed, outcome.alerted),
+        agent=CLIMBER,
+        say=told_and_caught,
+    ),
+)
+
+SCENARIOS = (*OPENAI, *ANTHROPIC, *GEMINI, *TROUBLE, *DECISIONS, *BUDGET)

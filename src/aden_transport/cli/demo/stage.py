@@ -8,26 +8,35 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
-from ... import MeterOptions, context, flush, instrument, register_vendor, uninstrument
-from ...events import AlertEvent, MetricEvent
+from ... import (
+    MeterOptions,
+    context,
+    flush,
+    get_budget_status,
+    instrument,
+    register_vendor,
+    uninstrument,
+)
+from ...events import AlertEvent, BudgetStatus, MetricEvent
 from ...meter import classifier
 from ...testing import FakeProvider
 from .calls import AnthropicCalls, Driver, GeminiCalls, OpenAICalls, open_driver
 from .outcome import Outcome
-from .scenarios import Scenario, decide
+from .scenarios import CLIMBER, POLICY, Scenario, decide
 
 __all__ = ["Stage"]
 
 VENDORS = ("openai", "anthropic", "gemini")
-REQUESTS, TOKENS = 500, 30_000
+REQUESTS, TOKENS = 500, 60_000
 """A minute's allowance at each provider."""
 FLUSH_S = 5.0
 
 
 class Stage:
-    """`with Stage(show) as stage: stage.perform(scenario)`; `show` is called with each event, at once."""
+    """`with Stage(show) as stage: stage.perform(scenario)`; `show` is called with each event, at once,
+    and with the budget that it met."""
 
-    def __init__(self, show: Callable[[MetricEvent], None]) -> None:
+    def __init__(self, show: Callable[[MetricEvent, BudgetStatus | None], None]) -> None:
         self.events: list[MetricEvent] = []
         self.alerts: list[AlertEvent] = []
         self._show = show
@@ -52,6 +61,8 @@ class Stage:
                 emit_metric=self._receive,
                 before_request=decide,
                 on_alert=self.alerts.append,
+                policy=POLICY,
+                ledger="memory",
                 async_emit=False,
             )
             instrument(options)
@@ -68,7 +79,7 @@ class Stage:
     def _receive(self, event: MetricEvent) -> None:
         with self._lock:
             self.events.append(event)
-            self._show(event)
+            self._show(event, _budget_of(event))
 
     def _close_drivers(self) -> None:
         for driver in self._drivers.values():
@@ -125,3 +136,8 @@ class Stage:
 
     def _bytes_sent(self) -> int:
         return sum(provider.bytes_received for provider in self._providers.values())
+
+
+def _budget_of(event: MetricEvent) -> BudgetStatus | None:
+    agent = (event.metadata or {}).get("agent")
+    return get_budget_status(agent=agent)[0] if agent == CLIMBER else None

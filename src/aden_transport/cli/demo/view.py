@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from ...events import MetricEvent
+from ...events import BudgetStatus, MetricEvent
 from ..screen import Line, Screen, flow
 from .calls import Driver
-from .report import event_lines, next_lines, summary_lines
+from .report import budget_line, event_lines, next_lines, summary_lines
 from .scenarios import Scenario
 from .summary import Summary
 
@@ -23,7 +23,7 @@ class View(Protocol):
     def group(self, title: str) -> None: ...
     def driver(self, driver: Driver) -> None: ...
     def scenario(self, scenario: Scenario) -> None: ...
-    def event(self, event: MetricEvent) -> None: ...
+    def event(self, event: MetricEvent, budget: BudgetStatus | None) -> None: ...
     def said(self, text: str) -> None: ...
     def complaint(self, text: str) -> None: ...
     def end(self, summary: Summary, complaints: Mapping[str, str | None]) -> None: ...
@@ -52,8 +52,11 @@ class TextView:
         self._screen.show("")
         self._screen.paragraph(f"{scenario.title} ({scenario.agent}, {scenario.tenant})", "bold")
 
-    def event(self, event: MetricEvent) -> None:
-        self._screen.show(*event_lines(event, self._screen.width))
+    def event(self, event: MetricEvent, budget: BudgetStatus | None) -> None:
+        if budget is not None:
+            self._screen.show(budget_line(event, budget))
+        else:
+            self._screen.show(*event_lines(event, self._screen.width))
 
     def said(self, text: str) -> None:
         self._screen.show(*(Line(line, "dim") for line in flow([text], self._screen.width)))
@@ -93,8 +96,9 @@ class JsonView:
     def scenario(self, scenario: Scenario) -> None:
         self._scenario = scenario.name
 
-    def event(self, event: MetricEvent) -> None:
-        _print({"type": "event", "scenario": self._scenario, **event.to_dict()})
+    def event(self, event: MetricEvent, budget: BudgetStatus | None) -> None:
+        met = {} if budget is None else {"budget": _sums(budget)}
+        _print({"type": "event", "scenario": self._scenario, **event.to_dict(), **met})
 
     def said(self, text: str) -> None:
         """In the events already."""
@@ -120,6 +124,14 @@ class JsonView:
 
     def interrupted(self) -> None:
         """No summary: the run is not whole."""
+
+
+def _sums(budget: BudgetStatus) -> dict[str, Any]:
+    return {
+        "budget_id": budget.budget_id,
+        "spent_usd": float(budget.spent_usd or 0),
+        "limit_usd": float(budget.limit_usd or 0),
+    }
 
 
 def _print(document: Mapping[str, Any]) -> None:

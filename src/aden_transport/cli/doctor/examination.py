@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from ..demo.isolation import isolated
+from ..run.settings import Settings, read_settings
+from .budgets import budgets
 from .findings import Finding
 from .libraries import libraries
 from .live import live
@@ -14,7 +16,7 @@ from .surroundings import conflicts, decoders, environment, log, prices, proxies
 __all__ = ["examine"]
 
 
-def examine(log_dir: str | None) -> list[Finding]:
+def examine(log_dir: str | None, *, policy: str | None = None, ledger: str | None = None) -> list[Finding]:
     """Everything; a part that fails is a finding itself."""
     parts: Sequence[tuple[str, Callable[[], Iterator[Finding]]]] = (
         ("Python", python),
@@ -27,11 +29,17 @@ def examine(log_dir: str | None) -> list[Finding]:
         ("Servers and workers", workers),
         ("Content encodings", decoders),
         ("Prices", prices),
+        ("Budgets", lambda: _budgets(policy, ledger)),
         ("Log", lambda: log(log_dir)),
         ("Environment", environment),
         ("Proxies", proxies),
     )
     return [finding for name, part in parts for finding in _fenced(name, part)]
+
+
+def _budgets(policy: str | None, ledger: str | None) -> Iterator[Finding]:
+    run = read_settings() or Settings()
+    return budgets(policy or run.policy, ledger or run.ledger)
 
 
 def _live() -> Iterator[Finding]:

@@ -10,17 +10,10 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from ...errors import ConfigurationError
 
 __all__ = ["add_arguments", "run"]
-
-LATER = {
-    "--budget": "budgets are not part of this release; decide in before_request=… of instrument()",
-    "--policy": "policies are not part of this release; decide in before_request=… of instrument()",
-}
-"""Options of the public contract that a later release brings, and what to use until then."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,20 +23,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--console", action="store_true", help="a line per call on stderr, as it ends")
     parser.add_argument("--pretty", action="store_true", help="several lines per call, with colour")
     parser.add_argument("--quiet", action="store_true", help="no sums on stderr at the end")
-    for name in LATER:
-        parser.add_argument(name, metavar="…", action=_NotYet, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--budget",
+        metavar="USD",
+        type=float,
+        help="block what would pass so many dollars, all processes together",
+    )
+    parser.add_argument("--policy", metavar="FILE", help="hold every call to the budgets and rules of a file")
     parser.add_argument(
         "-m", dest="module", metavar="MODULE", nargs=argparse.REMAINDER, help="run a module with this Python"
     )
     parser.add_argument(
         "program", metavar="PROGRAM", nargs=argparse.REMAINDER, help="what to run, and its arguments"
     )
-
-
-class _NotYet(argparse.Action):
-    def __call__(self, parser: argparse.ArgumentParser, *given: Any) -> None:
-        name = self.option_strings[0]
-        parser.error(f"{name}: {LATER[name]}")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -53,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     from ...emitters import create_file_emitter
     from .launch import become, blind_spot, clear_leftovers, environment
-    from .settings import Settings
+    from .settings import Settings, read_settings
 
     command = _command(arguments.module, arguments.program)
     if arguments.log is not None:
@@ -63,8 +55,14 @@ def run(arguments: argparse.Namespace) -> int:
         console=arguments.console,
         pretty=arguments.pretty,
         quiet=arguments.quiet,
+        policy=None if arguments.policy is None else os.path.abspath(os.path.expanduser(arguments.policy)),
         program=None if os.name == "nt" else os.getpid(),
     )
+    around = read_settings()
+    if arguments.budget is not None or settings.policy is not None or (around and around.is_bounded):
+        from .bounds import bounded
+
+        settings = bounded(settings, around, usd=arguments.budget)
     why = blind_spot(command)
     if why is not None:
         print(f"aden-transport: not metered: {why}; leave the option out", file=sys.stderr)

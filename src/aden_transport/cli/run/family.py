@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from .settings import Settings, read_settings
+
+if TYPE_CHECKING:
+    from .totals import Totals
 
 __all__ = ["end_family"]
 
@@ -17,14 +21,26 @@ def end_family(directory: str) -> None:
     settings = read_settings() or Settings()
     totals = read_directory(directory)
     remove_directory(directory)
-    if settings.quiet:
-        return
+    is_program = settings.program == os.getpid()
+    if not settings.quiet:
+        _say(totals, settings, is_program=is_program)
+    if is_program and settings.is_bounded:
+        from .bounds import leave
+
+        leave(settings)
+
+
+def _say(totals: Totals, settings: Settings, *, is_program: bool) -> None:
     from .report import say, summary_lines
 
     if totals.models:
         say(*summary_lines(totals, settings))
-    elif settings.program == os.getpid():
+    elif is_program:
         say(_nothing_seen())
+    if settings.budgets and (totals.models or is_program):
+        from .bounds import budget_lines
+
+        say(*(f"  {line}" for line in budget_lines(settings)))
 
 
 def _nothing_seen() -> str:

@@ -55,8 +55,13 @@ def clear_leftovers() -> None:
         with suppress(OSError, ValueError):
             status = path.lstat()
             mine = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
-            if mine and time.time() - status.st_mtime > LEFTOVER_S and not _is_alive(path.name):
+            if mine and time.time() - _touched(path) > LEFTOVER_S and not _is_alive(path.name):
                 remove_directory(str(path))
+
+
+def _touched(path: Path) -> float:
+    """When it was used last: what the root started may go on writing to a run's ledger."""
+    return max(each.lstat().st_mtime for each in (path, *path.glob("*.sqlite3*")))
 
 
 def _is_alive(name: str) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from ...emitters import create_file_emitter, create_multi_emitter
 from ...events import MetricEvent
 from ...installation import get_options, instrument
+from ...meter import meters, state
 from ...options import MeterOptions
 from .report import CallLines, say, summary_lines
 from .settings import TOTALS, Settings, read_settings
@@ -27,12 +28,32 @@ def meter() -> None:
     """
     global _options
     settings = read_settings()
-    if settings is None or get_options() is not None:
+    if settings is None:
+        return
+    if settings.is_bounded:
+        _bound(settings)
+    if get_options() is not None:
         return
     tally = Tally(os.environ.get(TOTALS))
     atexit.register(_end_alone, tally, settings)
     _options = _made(settings, tally)
     instrument(_options)
+
+
+def _bound(settings: Settings) -> None:
+    """Hold every meter of this process to the run's budgets, those that the program makes as well.
+
+    Raises: ConfigurationError.
+    """
+    from .bounds import fault_of, join, options_of
+
+    join(settings)
+    state.bounds = bounds = options_of(settings)
+    fault = fault_of(settings)
+    if fault is not None:
+        say(f"aden-transport: {fault}", "  it is looked at again every second; --budget is in force")
+    for meter in meters.each():
+        meter.hold_to(bounds)
 
 
 def is_metering() -> bool:

@@ -86,6 +86,7 @@ def summary_lines(totals: Totals, settings: Settings) -> Iterator[str]:
     ]
     yield from (f"  {line}" for line in table(_COLUMNS, rows, width))
     notes = [
+        (total.blocked, f"{_count(total.blocked, 'call')} blocked before anything was sent"),
         (total.failed, f"{_count(total.failed, 'attempt')} failed"),
         (total.estimated, f"{total.estimated} estimated"),
         (total.unpriced, f"{total.unpriced} of unknown cost, which the sum leaves out"),

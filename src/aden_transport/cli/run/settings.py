@@ -19,7 +19,10 @@ HOOK = Path(__file__).parent / "hook"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The options of `run`, and which process it became."""
+    """The options of `run`, and which process it became.
+
+    Raises: TypeError, ValueError where `budgets` are none.
+    """
 
     log: str | None = None
     """An absolute path."""
@@ -28,6 +31,20 @@ class Settings:
     quiet: bool = False
     program: int | None = None
     """The program's process id, where it is known before it starts."""
+    policy: str | None = None
+    """An absolute path."""
+    budgets: tuple[tuple[str, float], ...] = ()
+    """Of this run and of those around it: an id, and dollars."""
+    ledger: str | None = None
+    """The address of the ledger that all processes of the run share; None: the user's own."""
+
+    def __post_init__(self) -> None:
+        # From JSON they come as lists.
+        object.__setattr__(self, "budgets", tuple((str(name), float(usd)) for name, usd in self.budgets))
+
+    @property
+    def is_bounded(self) -> bool:
+        return self.policy is not None or bool(self.budgets)
 
     def to_environment(self) -> str:
         return json.dumps(asdict(self))

@@ -40,6 +40,8 @@ class Sums:
     estimated: int = 0
     failed: int = 0
     """Attempts that ended with an error."""
+    blocked: int = 0
+    """Calls that were refused before anything was sent."""
 
     def add(self, other: Sums) -> None:
         for name in _FIGURES:
@@ -122,6 +124,7 @@ class Tally:
 
     def _figures(self, event: MetricEvent) -> Sums:
         usage, failed = event.usage, bool(event.error_type or (event.status_code or 0) >= 400)
+        blocked = event.decision.action == "block"
         polled = event.response_id is not None and event.response_id in self._answers
         if event.response_id is not None and not polled:
             self._answers.append(event.response_id)
@@ -131,9 +134,10 @@ class Tally:
             output_tokens=usage.output_tokens if usage else 0,
             cached_tokens=usage.cached_tokens if usage else 0,
             cost_nano_usd=event.cost_nano_usd or 0,
-            unpriced=int(event.cost_nano_usd is None and (usage is not None or not failed)),
+            unpriced=int(event.cost_nano_usd is None and (usage is not None or not (failed or blocked))),
             estimated=int(event.usage_source == "estimated"),
-            failed=int(failed),
+            failed=int(failed and not blocked),
+            blocked=int(blocked),
         )
 
     def _write(self) -> None:
