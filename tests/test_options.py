@@ -59,6 +59,12 @@ WRONG: list[tuple[str, Any, str]] = [
     *[("policy", v, "must be a mapping, JSON text or the path") for v in (7, 1.5, {1})],
     *[("ledger", v, "must be a string") for v in (7, b"memory")],
     *[("on_unknown", v, "must be a mapping like") for v in ("block", 7)],
+    *[("pacing", v, "must be True or") for v in (7, "fast", [0.95])],
+    ("pacing", {"targets": 0.9}, "knows target and max_wait_ms, not 'targets'"),
+    *[("pacing", {"target": v}, "must be a number from 0.1 to 1") for v in (None, "1", True, float("nan"))],
+    *[("pacing", {"target": v}, "must lie between 0.1 and 1") for v in (0, 0.05, 1.01, -1, 95)],
+    *[("pacing", {"max_wait_ms": v}, "must be a number from 0 to 600000") for v in ("20s", float("inf"))],
+    *[("pacing", {"max_wait_ms": v}, "must lie between 0 and 600000") for v in (-1, 600_001)],
     *[("prices", v, "must be a mapping like") for v in (7, [("openai/gpt-4o", 1)], "openai/gpt-4o")],
     *[
         ("prefer_httpx", v, 'only "gemini" can be moved to httpx')
@@ -104,6 +110,7 @@ RIGHT: dict[str, Any] = {
     "policy": {"type": "global", "limit": 1},
     "ledger": "memory",
     "on_unknown": {"price": "block"},
+    "pacing": {"target": 0.9, "max_wait_ms": 5000},
 }
 
 
@@ -128,6 +135,13 @@ def test_a_right_value_is_kept_and_told_apart(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_default_may_be_given(name: str) -> None:
     assert MeterOptions(**{name: getattr(MeterOptions(), name)}) == MeterOptions()
+
+
+def test_pacing_has_defaults() -> None:
+    assert MeterOptions(pacing=True) == MeterOptions(pacing={"target": 0.95, "max_wait_ms": 20_000})
+    assert MeterOptions(pacing={"max_wait_ms": 1}).pacing == {"target": 0.95, "max_wait_ms": 1.0}
+    assert MeterOptions(pacing={}).pacing == MeterOptions(pacing=True).pacing
+    assert MeterOptions(pacing=False) == MeterOptions()
 
 
 def test_options_are_keywords_and_no_keys() -> None:

@@ -125,6 +125,11 @@ class RateLimit:
     limit_output_tokens: int | None = None
     remaining_output_tokens: int | None = None
     reset_output_tokens_s: float | None = None
+    window_requests_s: float | None = None
+    """Over how long the limit counts, where a header says so."""
+    window_tokens_s: float | None = None
+    window_input_tokens_s: float | None = None
+    window_output_tokens_s: float | None = None
     retry_after_s: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -190,7 +195,7 @@ class Decision:
     action: Action
     """What was done: `"block"` is a call that was not sent."""
     reason: str | None = None
-    source: Literal["none", "hook", "policy"] = "none"
+    source: Literal["none", "hook", "policy", "pacing"] = "none"
     to_model: str | None = None
     delay_s: float = 0.0
     level: Literal["info", "warning", "critical"] = "warning"
@@ -209,6 +214,10 @@ class Decision:
     def saved_usd(self) -> Decimal | None:
         return usd(self.saved_nano_usd)
 
+    paced_s: float = 0.0
+    """How long the call has waited for the vendor's rate limits, beside any `delay_s`. Where nothing else was
+    decided, the action is `"throttle"` and the source `"pacing"`."""
+
     def to_dict(self) -> dict[str, Any]:
         out: dict[str, Any] = {"action": self.action, "source": self.source}
         if self.reason:
@@ -217,6 +226,8 @@ class Decision:
             out["to_model"] = self.to_model
         if self.delay_s:
             out["delay_ms"] = self.delay_s * 1000
+        if self.paced_s:
+            out["paced_ms"] = self.paced_s * 1000
         if self.hindered:
             out["hindered"] = self.hindered
         if self.budget_id:

@@ -22,7 +22,9 @@ from .options import MeterOptions
 from .pricing import PriceBook
 
 if TYPE_CHECKING:
+    from .core.pacing import Pacer
     from .core.reserve import Budgets
+    from .ledger.base import Ledger
     from .policy import Policy, PolicyFile
     from .policy_watch import PolicyWatch
 
@@ -70,6 +72,7 @@ class Meter:
         if options.policy is None and state.bounds is not None:
             self.held_to = state.bounds
         self.budgets = None if self.held_to.policy is None else self._budgets_of_policy(prices, former)
+        self.pacer = None if options.pacing is None else pacer_of(options, self.budgets, former)
         self._run_budgets: Budgets | None = None
         self.settings = Settings(
             owner=self,
@@ -92,6 +95,7 @@ class Meter:
             counted_ids=counted_ids,
             budgets=self.budgets,
             run_budgets=self._budgets_of_runs,
+            pacer=self.pacer,
         )
         meters.add(self)
         if former is not None:
@@ -170,6 +174,8 @@ class Meter:
         self.settings.open.clear()
         if self.watch is not None:
             self.watch.after_fork_in_child()
+        if self.pacer is not None:
+            self.pacer.after_fork_in_child()
 
 
 class Orphans:
@@ -291,6 +297,33 @@ def budgets_of(options: MeterOptions, policy: Policy, prices: PriceBook, former:
         unknown=unknown,
         wall=time.time,
         later=None if isinstance(ledger, MemoryLedger) else settler.put,
+    )
+
+
+def pacer_of(options: MeterOptions, budgets: Budgets | None, former: Meter | None) -> Pacer:
+    """The pacing of `options`, through the ledger of the budgets where there are any.
+
+    Raises: ConfigurationError where the ledger cannot be used.
+    """
+    from .core.pacing import Pacer
+    from .ledger.memory import MemoryLedger
+    from .ledger.opened import open_ledger
+
+    assert options.pacing is not None
+    ledger: Ledger
+    if budgets is not None:
+        ledger = budgets.ledger
+    elif former is not None and former.pacer is not None and former.options.ledger == options.ledger:
+        ledger = former.pacer.ledger
+    else:
+        ledger = open_ledger(options.ledger, lasting=False)
+    return Pacer(
+        ledger,
+        target=options.pacing["target"],
+        max_wait_s=options.pacing["max_wait_ms"] / 1000,
+        inline=isinstance(ledger, MemoryLedger),
+        wall=time.time,
+        later=(lambda work: work()) if isinstance(ledger, MemoryLedger) else settler.put,
     )
 
 

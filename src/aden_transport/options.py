@@ -24,7 +24,6 @@ LATER = {
     "api_key": "the control server's client is not part of this release; use emit_metric=…",
     "server_url": "the control server's client is not part of this release; use emit_metric=…",
     "control": "the control server's client is not part of this release; use before_request=…",
-    "pacing": "pacing is not part of this release; use BeforeRequestResult.throttle(…) in before_request=…",
     "capture_content": "prompts and answers are never kept in this release; leave it out",
     "spool_dir": "the spool is not part of this release; use create_file_emitter(…)",
     "performance_mode": "there is one mode in this release; leave it out",
@@ -73,6 +72,10 @@ class MeterOptions:
     enforce_fraction: share of tenants, 0.0 to 1.0, for which the policy is enforced, always the same ones;
                       for the others it is in shadow mode. Calls that name no tenant go by their
                       customer, else their agent; those that name none are enforced at 1.0 only.
+    pacing:           keep calls within the vendor's rate limits, by waiting before they are sent: True, or
+                      `{"target": 0.95, "max_wait_ms": 20000}`, the part of a limit that is aimed for (0.1
+                      to 1) and the longest wait of one call (0 to 600000). Callers of one key share its
+                      pace through `ledger`.
     prefer_httpx:     SDKs to move from another HTTP library to httpx; only "gemini" (google-genai's
                       async client leaves aiohttp, with its pool, proxy and exceptions).
 
@@ -95,6 +98,7 @@ class MeterOptions:
         "on_blocked",
         "on_emit_error",
         "on_unknown",
+        "pacing",
         "policy",
         "prefer_httpx",
         "prices",
@@ -128,6 +132,7 @@ class MeterOptions:
         on_unknown: Mapping[str, Any] | None = None,
         shadow_mode: bool = False,
         enforce_fraction: float = 1.0,
+        pacing: bool | Mapping[str, float] | None = None,
         prefer_httpx: tuple[str, ...] = (),
         **unknown: Any,
     ) -> None:
@@ -156,6 +161,7 @@ class MeterOptions:
         self.on_unknown = _mapping("on_unknown", on_unknown)
         self.shadow_mode = _flag("shadow_mode", shadow_mode)
         self.enforce_fraction = _number("enforce_fraction", enforce_fraction, low=0.0, high=1.0)
+        self.pacing = _pacing("pacing", pacing)
         self.prefer_httpx = _sdk_names("prefer_httpx", prefer_httpx)
 
     def __eq__(self, other: object) -> bool:
@@ -220,6 +226,26 @@ def _policy(name: str, value: Any) -> Any:
         f"MeterOptions({name}=…) must be a mapping, JSON text or the path of a JSON or TOML file, not "
         f"{type(value).__name__}."
     )
+
+
+PACING = {"target": (0.95, 0.1, 1.0), "max_wait_ms": (20_000.0, 0.0, 600_000.0)}
+"""Each one's default and bounds."""
+
+
+def _pacing(name: str, value: Any) -> Mapping[str, float] | None:
+    if value is None or value is False:
+        return None
+    if value is not True and not isinstance(value, Mapping):
+        raise ConfigurationError(
+            f'MeterOptions({name}=…) must be True or {{"target": 0.95, "max_wait_ms": 20000}}, not {value!r}.'
+        )
+    given = {} if value is True else dict(value)
+    for unknown in given.keys() - PACING.keys():
+        raise ConfigurationError(f"MeterOptions({name}=…) knows {' and '.join(PACING)}, not {unknown!r}.")
+    return {
+        key: _number(f'{name}["{key}"]', given.get(key, default), low=low, high=high)
+        for key, (default, low, high) in PACING.items()
+    }
 
 
 def _number(name: str, value: Any, *, low: float, high: float) -> float:

@@ -19,6 +19,7 @@ from aden_transport.core.exchange import (
     ENDED,
     MODIFYING,
     NEW,
+    PACING,
     RECEIVING,
     RESERVING,
     SENT,
@@ -26,6 +27,7 @@ from aden_transport.core.exchange import (
     WAITING,
     Exchange,
 )
+from aden_transport.core.pacing import Pacer
 from aden_transport.core.reserve import Budgets, Money
 from aden_transport.core.rewrite import MAX_PARSED_REQUEST
 from aden_transport.core.steps import Ask, Consult, Modify, Refuse, Send, Wait
@@ -115,6 +117,25 @@ def reserve(exchange: Exchange) -> None:
     exchange._consult(Money(BUDGETS, "op", "gpt-4o"))
 
 
+def pacer(ledger: MemoryLedger | None = None, **given: Any) -> Pacer:
+    given = {"inline": False, "target": 0.95, "max_wait_s": 20.0, **given}
+    return Pacer(ledger or MemoryLedger(), wall=lambda: NOON, later=lambda work: None, **given)
+
+
+def pacing(bench: Bench) -> Exchange:
+    bench.settings.pacer = pacer()
+    bench.settings.has_hook = False
+    exchange = new(bench)
+    assert isinstance(exchange.start(), Consult)
+    bench.settings.has_hook = True
+    return exchange
+
+
+def take_turn(exchange: Exchange) -> None:
+    exchange.pace = pacer().pace(None)
+    exchange._take_turn(exchange.pace)
+
+
 def after_the_hook(exchange: Exchange) -> None:
     if exchange.money is not None:
         exchange.money.after_hook = True
@@ -151,25 +172,34 @@ STATES: Mapping[str, Callable[[Bench], Exchange]] = {
     RESERVING: reserving,
     ASKING: asking,
     WAITING: waiting,
+    PACING: pacing,
     SENT: sent,
     RECEIVING: receiving,
     ENDED: ended,
 }
 ON_THE_WAY = {NEW: SENT, MODIFYING: SENT, RESERVING: SENT, ASKING: SENT, WAITING: SENT}
 TO_ASK = {MODIFYING: ASKING, RESERVING: ASKING, WAITING: SENT}
+DECIDING = (NEW, RESERVING, ASKING, PACING)
+UNPACED = (NEW, MODIFYING, RESERVING, ASKING, WAITING)
 ANYWHERE = dict.fromkeys(STATES, ENDED)
 MOVES: Mapping[str, tuple[Callable[[Exchange], object], Mapping[str, str]]] = {
     "start": (lambda e: e.start(), {**TO_ASK, NEW: ASKING}),
     "start to modify": (start_to_modify, {**TO_ASK, NEW: MODIFYING}),
     "modify": (lambda e: e.modify(None), {**TO_ASK, NEW: ASKING}),
     "modify_failed": (lambda e: e.modify_failed(ValueError()), {**TO_ASK, NEW: ASKING}),
-    "reserve": (reserve, dict.fromkeys((NEW, MODIFYING, ASKING, WAITING), RESERVING)),
+    "reserve": (reserve, dict.fromkeys((NEW, MODIFYING, ASKING, WAITING, PACING), RESERVING)),
+    "take a turn": (take_turn, dict.fromkeys(UNPACED, PACING)),
+    "turn": (lambda e: e.paced(0.0), {PACING: SENT}),
+    "turn to wait for": (lambda e: e.paced(1.0), {PACING: WAITING}),
     "verdict": (lambda e: e.consulted(ALLOWED), {RESERVING: ASKING}),
     "verdict after the hook": (after_the_hook, {RESERVING: SENT}),
     "verdict to wait": (lambda e: e.consulted(DELAY), {RESERVING: WAITING}),
     "start unjudged": (lambda e: e.start(judged=False), ON_THE_WAY),
     "answer": (lambda e: e.answer(None), ON_THE_WAY),
-    "answer with a wait": (lambda e: e.answer(THROTTLE), dict.fromkeys((NEW, RESERVING, ASKING), WAITING)),
+    "answer with a wait": (
+        lambda e: e.answer(THROTTLE),
+        dict.fromkeys(DECIDING, WAITING),
+    ),
     "answer_failed": (lambda e: e.answer_failed(ValueError()), ON_THE_WAY),
     "waited": (lambda e: e.waited(1.0), ON_THE_WAY),
     "receive_response": (lambda e: e.receive_response(200, headers()), {SENT: RECEIVING}),

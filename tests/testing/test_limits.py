@@ -24,6 +24,34 @@ def test_limits_stay_at_zero() -> None:
     assert headers["x-ratelimit-reset-requests"] == "1m0s"
 
 
+def test_enforced_limits_admit_no_more_and_say_when() -> None:
+    limit = RateLimit(requests=60, tokens=6000, enforced=True)
+    assert [limit.admit(100.0) for _ in range(60)] == [0.0] * 60
+    assert limit.admit(100.0) == pytest.approx(1.0)
+    assert limit.admit(100.5) == pytest.approx(0.5)
+    assert limit.admit(101.0) == 0.0
+    assert limit.refused == 2
+    headers = dict(limit.openai())
+    assert headers["x-ratelimit-remaining-requests"] == "0"
+    assert headers["x-ratelimit-reset-requests"] == "1m0s"
+
+
+def test_a_minutes_limit_can_be_enforced_in_shorter_windows() -> None:
+    limit = RateLimit(requests=60, tokens=6000, enforced=True, burst=2)
+    assert [limit.admit(0.0) for _ in range(3)] == [0.0, 0.0, pytest.approx(1.0)]
+    assert dict(limit.openai())["x-ratelimit-remaining-requests"] == "58"
+    assert limit.admit(60.0) == 0.0
+
+
+def test_tokens_that_were_used_up_refuse_the_next() -> None:
+    limit = RateLimit(requests=60, tokens=6000, enforced=True)
+    limit.admit(0.0)
+    limit.take(7000)
+    assert limit.admit(0.0) == pytest.approx(10.01)
+    assert dict(limit.openai())["x-ratelimit-remaining-tokens"] == "0"
+    assert limit.admit(10.1) == 0.0
+
+
 def test_apis_billed_otherwise_tell_no_tokens() -> None:
     names = [name for name, _ in RateLimit(requests=1, tokens=1).openai(tokens=False)]
     assert len(names) == 3

@@ -287,7 +287,7 @@ def test_headers() -> None:
         x_trial_endpoint_call_remaining="39",
     )
     assert (event.request_id, event.server_latency_ms) == ("trace", 12.0)
-    assert event.rate_limit == RateLimit(40, 39)
+    assert event.rate_limit == RateLimit(40, 39, window_requests_s=60.0)
 
 
 def test_openai_s_format_on_its_hosts() -> None:

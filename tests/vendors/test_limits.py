@@ -145,7 +145,7 @@ UNLIMITED = "9223372036854767616"
                 "x-ratelimit-remaining-tokens-hour": UNLIMITED,
                 "x-ratelimit-remaining-tokens-minute": UNLIMITED,
             },
-            {"remaining_requests": 1999},
+            {"remaining_requests": 1999, "window_requests_s": 60},
         ),
         # of a day hardly anything is left
         (
@@ -164,6 +164,8 @@ UNLIMITED = "9223372036854767616"
                 "limit_requests": 14400,
                 "remaining_requests": 3,
                 "reset_requests_s": 33011.382867,
+                "window_requests_s": 86_400,
+                "window_tokens_s": 60,
                 "limit_tokens": 60000,
                 "remaining_tokens": 59000,
                 "reset_tokens_s": 11.38,
@@ -189,6 +191,8 @@ UNLIMITED = "9223372036854767616"
                 "remaining_requests": 51,
                 "limit_tokens": 2_000_000,
                 "remaining_tokens": 1_999_147,
+                "window_requests_s": 10,
+                "window_tokens_s": 60,
             },
         ),
         # as Mistral named its tokens before
@@ -215,6 +219,7 @@ UNLIMITED = "9223372036854767616"
             },
             {
                 "limit_tokens": 1000,
+                "window_tokens_s": 86_400,
                 "remaining_tokens": 900,
                 "reset_tokens_s": 90,
                 "limit_input_tokens": 500,
@@ -257,13 +262,15 @@ def test_of_several_windows_the_one_with_least_left_is_told(
                 "limit_tokens": 120_000,
                 "remaining_tokens": 119_986,
                 "reset_tokens_s": 0.007,
+                "window_requests_s": 60,
+                "window_tokens_s": 60,
                 "retry_after_s": 1.5,
             },
         ),
         ({"x-ratelimit-renewalperiod-requests": "60", "x-ratelimit-abusepenalty-active": "False"}, None),
         (
             {"x-ratelimit-renewalperiod-requests": "60", "x-ratelimit-remaining-requests": "5"},
-            {"remaining_requests": 5},
+            {"remaining_requests": 5, "window_requests_s": 60},
         ),
     ],
 )
@@ -350,9 +357,12 @@ def test_bare_names_count_requests(names: dict[str, str], wanted: dict[str, Any]
                 "x-trial-endpoint-call-remaining": "9",
                 "x-endpoint-monthly-call-limit": "1000",
             },
-            {"limit_requests": 10, "remaining_requests": 9},
+            {"limit_requests": 10, "remaining_requests": 9, "window_requests_s": 60},
         ),
-        ({"x-endpoint-monthly-call-limit": "1000"}, {"limit_requests": 1000}),
+        (
+            {"x-endpoint-monthly-call-limit": "1000"},
+            {"limit_requests": 1000, "window_requests_s": 2_592_000},
+        ),
     ],
 )
 def test_coheres_trial_keys_have_calls(names: dict[str, str], wanted: dict[str, Any] | None) -> None:

@@ -356,7 +356,9 @@ def test_headers() -> None:
         x_ratelimit_remaining_tokens_minute="199743",
     )
     assert (event.request_id, event.server_latency_ms) == ("corr", 484.0)
-    assert event.rate_limit == RateLimit(360, 359, None, 200000, 199743, None)
+    assert event.rate_limit == RateLimit(
+        360, 359, None, 200000, 199743, None, window_requests_s=60.0, window_tokens_s=60.0
+    )
 
 
 @pytest.mark.parametrize(

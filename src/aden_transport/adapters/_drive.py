@@ -139,7 +139,7 @@ def drive(exchange: Exchange, step: Step) -> Send | Refuse:
             case Consult():
                 step = _go_on(exchange, _consulted(exchange, step))
             case Wait():
-                slept = _sleep(step.seconds)
+                slept = _sleep(step.seconds, exchange.throttled_s)
                 step = _go_on(exchange, partial(exchange.waited, slept))
             case Send() | Refuse():
                 return step
@@ -179,10 +179,10 @@ def _go_on(exchange: Exchange, answer: Callable[[], Step]) -> Step:
 def _consulted(exchange: Exchange, step: Consult) -> Callable[[], Step]:
     """Ask a store on this thread; what it says is taken on the caller's."""
     try:
-        verdict = step.run()
+        answer = step.run()
     except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
         return partial(exchange.decide_failed, exc)
-    return partial(exchange.consulted, verdict)
+    return partial(step.then, answer)
 
 
 def _answered(result: object, take: Take, fail: Fail) -> Step:
@@ -222,11 +222,11 @@ async def _ask_async(step: Ask | Modify, hook: Hook, timeout: float) -> Answer:
     return partial(_answered, result)
 
 
-def _sleep(seconds: float) -> float:
-    """Sleep on this thread; says for how long."""
+def _sleep(seconds: float, before: float = 0.0) -> float:
+    """Sleep on this thread; says for how long. `before`: how long the call has slept already."""
     if _on_a_loop():
         _warn_of_loop()
-        seconds = min(seconds, MAX_BLOCK_S)
+        seconds = max(0.0, min(seconds, MAX_BLOCK_S - before))
     start = time.monotonic()
     time.sleep(seconds)
     return time.monotonic() - start

@@ -68,6 +68,7 @@ class LogicalCall:
         "modified",
         "money",
         "number",
+        "paced_s",
         "redirected",
         "refusal",
         "refused",
@@ -94,6 +95,8 @@ class LogicalCall:
         self.attempt = attempt
         self.waited_s = 0.0
         """How long a policy has delayed it: once per logical call."""
+        self.paced_s = 0.0
+        """How long it has waited for the vendor's rate limits."""
         self.money: object = None
         """What is held, between a redirect and its next hop."""
         self.modified: bytes | Literal[False] | None = False

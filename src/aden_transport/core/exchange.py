@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._guard import internal_fault
 from .._json import loads, parse
@@ -41,17 +41,22 @@ from .steps import SEND, Ask, Consult, Modify, Refuse, Send, Step, Wait
 from .usage_event import UsageEventFilter
 from .wire import ModifiedRequest, Rewrite, WireRequest
 
+if TYPE_CHECKING:
+    from .pacing import Pace
+
 __all__ = ["ENDED", "TRANSITIONS", "Exchange"]
 
 NEW, MODIFYING, RESERVING, ASKING, WAITING = "new", "modifying", "reserving", "asking", "waiting"
+PACING = "pacing"
 SENT, RECEIVING, ENDED = "sent", "receiving", "ended"
 
 TRANSITIONS: Mapping[str, frozenset[str]] = {
-    NEW: frozenset({MODIFYING, RESERVING, ASKING, WAITING, SENT, ENDED}),
-    MODIFYING: frozenset({RESERVING, ASKING, SENT, ENDED}),
-    RESERVING: frozenset({ASKING, WAITING, SENT, ENDED}),
-    ASKING: frozenset({RESERVING, WAITING, SENT, ENDED}),
-    WAITING: frozenset({RESERVING, SENT, ENDED}),
+    NEW: frozenset({MODIFYING, RESERVING, ASKING, WAITING, PACING, SENT, ENDED}),
+    MODIFYING: frozenset({RESERVING, ASKING, PACING, SENT, ENDED}),
+    RESERVING: frozenset({ASKING, WAITING, PACING, SENT, ENDED}),
+    ASKING: frozenset({RESERVING, WAITING, PACING, SENT, ENDED}),
+    WAITING: frozenset({RESERVING, PACING, SENT, ENDED}),
+    PACING: frozenset({RESERVING, WAITING, SENT, ENDED}),
     SENT: frozenset({RECEIVING, ENDED}),
     RECEIVING: frozenset({ENDED}),
     ENDED: frozenset(),
@@ -86,6 +91,7 @@ class Exchange:
     attempt = 0
     held: Money | Plain | None = None
     """As it was taken; see `money`."""
+    pace: Pace | None = None
     _known_logical: LogicalCall | None = None
 
     def __init__(self, settings: Settings, call: Call, wire: WireRequest, rank: int = 0) -> None:
@@ -210,6 +216,8 @@ class Exchange:
             step = self._ask_to_modify()
             if step is not None:
                 return step
+        if settings.pacer is not None and judged:
+            self.pace = settings.pacer.pace(self._known_logical)
         budgets = settings.budgets
         if budgets is None and active_runs():
             budgets = settings.run_budgets()
@@ -240,7 +248,7 @@ class Exchange:
         settings = self.settings
         if not settings.has_hook or not judged:
             changes = self.stream or self._may_change or self.degraded_from is not None
-            if changes or self.state not in (NEW, RESERVING):
+            if changes or self.pace is not None or self.state not in (NEW, RESERVING):
                 return self._send()
             self.state = SENT
             self.sent_at = settings.clock()
@@ -254,7 +262,7 @@ class Exchange:
         self.money = money
         if budgets.inline:
             return self.consulted(budgets.ask(self, money))
-        return Consult(partial(budgets.ask, self, money))
+        return Consult(partial(budgets.ask, self, money), self.consulted)
 
     def consulted(self, verdict: Verdict) -> Step:
         """What the policy says, now that its budgets have been looked at."""
@@ -423,7 +431,11 @@ class Exchange:
     def waited(self, seconds: float) -> Step:
         """The wait is over; `seconds` is how long it was."""
         self.throttled_s += seconds
-        money = self.money
+        pace, money = self.pace, self.money
+        if pace is not None and pace.waits:
+            pace.waited(seconds)
+            self.logical.paced_s += seconds
+            return self._take_turn(pace)
         if money is not None and money.waits:
             money.waits = False
             return self._consult(money)
@@ -481,7 +493,40 @@ class Exchange:
         self.degraded_from = self.model
         self.sent_model = model
 
+    def _take_turn(self, pace: Pace) -> Step:
+        """Under the vendor's rate limits: the last thing before the request leaves."""
+        self._move(PACING)
+        ask = partial(pace.ask, self)
+        return self.paced(ask()) if pace.inline else Consult(ask, self.paced)
+
+    def paced(self, wait: float) -> Step:
+        """In how many seconds the next look at the pace is due; 0: the request may leave."""
+        pace = self.pace
+        if self.state != PACING or pace is None:
+            raise AssertionError(f"exchange went from {self.state} to its turn")
+        if wait > 0:
+            money = self.money
+            if money is not None and money.held:
+                money.budgets.give_back(money)  # nothing is held through a wait
+                money.op_id += "'"
+                money.given_back = True
+            pace.wait(wait)
+            self._move(WAITING)
+            return Wait(wait)
+        pace.done = True
+        held = self.held
+        if isinstance(held, Money) and held.given_back:
+            held.given_back, held.after_hook = False, True
+            return self._consult(held)
+        return self._send()
+
     def _send(self) -> Step:
+        pace = self.pace
+        if pace is not None:
+            if not pace.done:
+                return self._take_turn(pace)
+            if pace.waited_s:
+                self.decision = pace.described(self.decision)
         self._move(SENT)
         change = None
         if self.stream or self._may_change or self.degraded_from:
@@ -589,6 +634,8 @@ class Exchange:
         self.headers = headers
         self.hop = hop
         self.reading = reading = Reading()
+        if self.pace is not None:
+            self.pace.learn(self, status, headers)
         encoding = headers.content_encoding
         if headers.content_type == JSON and status < 400 and not self.stream and encoding is None:
             self.body_observer = plain = BodyObserver(None)
@@ -668,6 +715,8 @@ class Exchange:
         self.settings.open.pop(id(self), None)
         self.state = ENDED
         self.feed = ignore
+        if self.pace is not None:
+            self.pace.end(self)
         self._release()
 
     def _end(self, ending: Ending, exc: BaseException | None = None) -> None:

@@ -73,6 +73,8 @@ class Money:
     """How long it has waited for holds of other calls to settle."""
     after_hook = False
     """Whether the hook has been asked."""
+    given_back = False
+    """Whether what was held has to be held anew, since the call had to wait for its turn."""
 
     def __init__(self, budgets: Budgets, op_id: str, model: str | None) -> None:
         self.budgets = budgets

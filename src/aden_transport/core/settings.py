@@ -12,6 +12,7 @@ from .degrade import Degrades
 
 if TYPE_CHECKING:
     from .exchange import Exchange
+    from .pacing import Pacer
     from .reserve import Budgets
 
 __all__ = ["Settings"]
@@ -41,6 +42,7 @@ class Settings:
         "modify",
         "open",
         "owner",
+        "pacer",
         "prices",
         "run_budgets",
         "stream_usage",
@@ -71,6 +73,7 @@ class Settings:
         counted_ids: dict[tuple[str, str], object] | None = None,
         budgets: Budgets | None = None,
         run_budgets: Callable[[], Budgets | None] = lambda: None,
+        pacer: Pacer | None = None,
     ) -> None:
         self.owner = owner
         """Kept alive as long as a call of these settings is open."""
@@ -102,6 +105,8 @@ class Settings:
         """None where no policy holds anything."""
         self.run_budgets = run_budgets
         """What keeps the sums of `budget(...)` blocks where there is no policy."""
+        self.pacer = pacer
+        """None where calls leave whenever they come."""
         self.open: dict[int, Exchange] = {}
         """Exchanges under way, by identity. Taking one out is what ends it, once."""
         self.counted_ids: dict[tuple[str, str], object] = {} if counted_ids is None else counted_ids

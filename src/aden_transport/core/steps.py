@@ -36,12 +36,13 @@ class Modify:
 
 
 class Consult:
-    """Call `run()` where waiting for a store holds up nobody else, then `exchange.consulted(result)`."""
+    """Call `run()` where waiting for a store holds up nobody else, then `then(result)`."""
 
-    __slots__ = ("run",)
+    __slots__ = ("run", "then")
 
-    def __init__(self, run: Callable[[], Any]) -> None:
+    def __init__(self, run: Callable[[], Any], then: Callable[[Any], Step]) -> None:
         self.run = run
+        self.then = then
 
 
 class Wait:

@@ -11,6 +11,14 @@ from ..attributes import HEADER_PREFIX
 __all__ = ["LOWER_NAME", "ModifiedRequest", "Pairs", "Rewrite", "WireRequest", "names_of"]
 
 SIGNATURE_HEADERS = frozenset({b"x-amz-content-sha256", b"x-amz-date", b"signature"})
+CREDENTIAL_HEADERS = (
+    b"authorization",
+    b"x-api-key",
+    b"api-key",
+    b"x-goog-api-key",
+    b"openai-organization",
+    b"openai-project",
+)
 SIGNATURE_SCHEMES = (b"AWS4-", b"Signature ", b"OCI")
 
 
@@ -23,7 +31,7 @@ class RequestNames:
     """What the names of a request's headers tell. An application's requests have the same ones each time,
     so that this is found out once."""
 
-    __slots__ = ("agent_at", "client_id_at", "ours", "retries_at", "size")
+    __slots__ = ("agent_at", "client_id_at", "credentials_at", "ours", "retries_at", "size")
 
     def __init__(self, names: tuple[bytes, ...]) -> None:
         self.size = len(names)
@@ -32,6 +40,8 @@ class RequestNames:
         self.agent_at = _position(names, b"user-agent")
         self.client_id_at = _position(names, b"x-client-request-id")
         self.retries_at = _position(names, b"x-stainless-retry-count")
+        self.credentials_at = [names.index(name) for name in CREDENTIAL_HEADERS if name in names]
+        """Where it stands who calls, and for whom."""
 
 
 def _position(names: tuple[bytes, ...], name: bytes) -> int | None:

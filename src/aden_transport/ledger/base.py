@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
+from .pace import Move, Turn
+
 __all__ = ["NEVER", "UNLIMITED", "Ledger", "Line", "Outcome", "Take", "Totals", "Unit"]
 
 Unit = Literal["usd", "tokens", "calls"]
@@ -141,6 +143,18 @@ class Ledger(Protocol):
 
     def totals(self, lines: Sequence[Line]) -> tuple[Totals, ...]:
         """The sums of lines, without asking for anything."""
+        ...
+
+    def pace(self, key: str, move: Move, *, now: float | None = None) -> Turn:
+        """What `move` makes of the pace of `key`, as `pace.moved` says, in one step for all processes.
+
+        `now`: seconds; None: by the clock that all users of the store share. A key is forgotten when it was
+        not used for an hour."""
+        ...
+
+    def salt(self) -> bytes:
+        """Random bytes that all users of the store share, and nobody else has: for names that must not
+        tell what they stand for."""
         ...
 
     def sweep(self, now: float) -> Sequence[str]:

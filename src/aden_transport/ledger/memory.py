@@ -6,6 +6,7 @@ those of idle keys are numbers in arrays (`idle.py`), so that a million customer
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections import OrderedDict
@@ -15,6 +16,8 @@ from typing import TypeAlias
 from .._fork import on_fork_in_child
 from .base import Line, Outcome, Take, Totals, Unit
 from .idle import IdleSums
+from .pace import Move, Turn
+from .pace_memory import Paces
 from .rule import judge
 
 __all__ = ["MemoryLedger"]
@@ -43,6 +46,8 @@ class MemoryLedger:
         self._refs: dict[str, str] = {}
         self._disputed: dict[str, _Dispute] = {}
         self._now = 0.0
+        self._paces = Paces()
+        self._salt = os.urandom(32)
         _ledgers.add(self)
 
     # -- a call -------------------------------------------------------------------------------------
@@ -145,6 +150,12 @@ class MemoryLedger:
     def totals(self, lines: Sequence[Line]) -> tuple[Totals, ...]:
         with self._lock:
             return tuple([self._totals(line) for line in lines])
+
+    def pace(self, key: str, move: Move, *, now: float | None = None) -> Turn:
+        return self._paces.move(key, move, now)
+
+    def salt(self) -> bytes:
+        return self._salt
 
     # -- all of them --------------------------------------------------------------------------------
 
@@ -264,6 +275,7 @@ class MemoryLedger:
     def _renew_in_child(self) -> None:
         """The calls that are open are the parent's. The lock may be held by a thread that is not here."""
         self._lock = threading.Lock()
+        self._paces.renew_in_child()
         self._holds, self._refs, self._taken = {}, {}, {}
         for sums in self._hot.values():
             sums.held = sums.expected = sums.holds = 0

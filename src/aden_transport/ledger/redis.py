@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import time
 from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
@@ -27,6 +28,7 @@ from .._json import dumps
 from ..errors import ConfigurationError, LedgerUnavailable
 from .base import NEVER, Line, Outcome, Totals, Unit
 from .owner import host_name, is_gone, owner_of
+from .pace import KEPT_S, Move, Told, Turn
 
 if TYPE_CHECKING:
     import redis
@@ -125,6 +127,26 @@ class RedisLedger:
     def totals(self, lines: Sequence[Line]) -> tuple[Totals, ...]:
         return _totals(self._run("totals", lines=[_row(line) for line in lines]))
 
+    def pace(self, key: str, move: Move, *, now: float | None = None) -> Turn:
+        ask = move._asdict() | {"move": type(move).__name__.lower(), "kept": int(KEPT_S), "now": now}
+        if isinstance(move, Told):
+            ask["rates"] = [None if rate is None else list(rate) for rate in move.rates]
+        wait, taken = self._run("pace", key=_text(key), **ask)
+        return Turn(float(wait), bool(taken))
+
+    def salt(self) -> bytes:
+        """The fleet's, kept in the server."""
+        from redis.exceptions import RedisError
+
+        name = f"{self._tag}:salt"
+        try:
+            self._client.set(name, os.urandom(32), nx=True)
+            found = self._client.get(name)
+        except (RedisError, OSError) as exc:
+            self._fail(exc)
+        assert isinstance(found, bytes)
+        return found
+
     # -- all of them --------------------------------------------------------------------------------
 
     def sweep(self, now: float) -> Sequence[str]:
@@ -155,13 +177,13 @@ class RedisLedger:
         """Run the script; it is sent only to a server that does not have it (yet, or any more)."""
         from redis.exceptions import NoScriptError, RedisError
 
-        script, digest = _script()
+        text, digest = _script("redis_pace.lua" if operation == "pace" else "redis_ledger.lua")
         arguments = (self._tag, operation, dumps(ask))
         try:
             try:
                 return self._client.evalsha(digest, 1, *arguments)
             except NoScriptError:
-                return self._client.eval(script, 1, *arguments)
+                return self._client.eval(text, 1, *arguments)
         except (RedisError, OSError) as exc:
             self._fail(exc)
 
@@ -240,8 +262,8 @@ def _process(pid: int) -> tuple[str, str]:
 
 
 @cache
-def _script() -> tuple[str, str]:
-    text = files("aden_transport.ledger").joinpath("redis_ledger.lua").read_text("utf-8")
+def _script(name: str) -> tuple[str, str]:
+    text = files("aden_transport.ledger").joinpath(name).read_text("utf-8")
     return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 

@@ -23,8 +23,10 @@ from typing import Any, TypeVar
 
 from .. import _json
 from ..errors import LedgerUnavailable
+from . import pace_sqlite
 from .base import Line, Outcome, Totals, Unit
 from .owner import is_gone, owner_of
+from .pace import Move, Turn
 from .rule import judge
 
 __all__ = ["SqliteLedger", "default_path"]
@@ -141,6 +143,18 @@ class SqliteLedger:
     def totals(self, lines: Sequence[Line]) -> tuple[Totals, ...]:
         with self._transaction("BEGIN") as db:
             return tuple(map(_reader(db), lines))
+
+    def pace(self, key: str, move: Move, *, now: float | None = None) -> Turn:
+        with self._transaction() as db:
+            return pace_sqlite.move(db, _name(key), move, now)
+
+    def salt(self) -> bytes:
+        """From the user's folder of states; beside the ledger where there is none."""
+        kept = default_path("salt") or self.path
+        try:
+            return pace_sqlite.read_salt(kept.parent)
+        except OSError as exc:
+            raise LedgerUnavailable(f"No salt can be kept in {kept.parent}: {exc}") from exc
 
     # -- all of them --------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Rate limits that count down, in each vendor's headers."""
+"""Rate limits in each vendor's headers: figures that count down, or limits that are enforced."""
 
 from __future__ import annotations
 
@@ -8,16 +8,71 @@ __all__ = ["RateLimit", "duration"]
 
 
 class RateLimit:
-    """Requests and tokens left of one minute's allowance; nothing is refilled and nothing refused."""
+    """Requests and tokens left of one window's allowance.
 
-    def __init__(self, *, requests: int, tokens: int) -> None:
+    Where it is not enforced, nothing is refilled and nothing refused. Enforced, they are token buckets, which
+    are refilled continuously (https://docs.anthropic.com/en/api/rate-limits); `burst` is how many requests
+    may come at once, as vendors enforce a minute's limit in shorter windows.
+    """
+
+    def __init__(
+        self,
+        *,
+        requests: int,
+        tokens: int,
+        enforced: bool = False,
+        window_s: float = 60.0,
+        burst: int | None = None,
+    ) -> None:
+        self.enforced = enforced
+        self.window_s = window_s
+        self.burst = requests if burst is None else burst
+        self.refused = 0
+        """How many requests have been."""
+        self._ready = float(self.burst)
+        self._requests, self._tokens = float(requests), float(tokens)
+        self._at: float | None = None
         self.requests = requests
         self.tokens = tokens
         self.requests_left = requests
         self.tokens_left = tokens
 
+    def admit(self, now: float) -> float:
+        """Seconds until a request would be admitted; 0 where it is, and is counted. `now`: seconds."""
+        if not self.enforced:
+            return 0.0
+        self._refill(now)
+        rate = self.requests / self.window_s
+        short = max(1.0 - min(self._ready, self._requests), 0.0) / rate
+        if self._tokens < 1:
+            short = max(short, (1 - self._tokens) * self.window_s / self.tokens)
+        if short > 1e-9:
+            self.refused += 1
+            return short
+        self._ready -= 1
+        self._requests -= 1
+        self._show()
+        return 0.0
+
+    def _refill(self, now: float) -> None:
+        passed = 0.0 if self._at is None else max(0.0, now - self._at)
+        self._at = now
+        share = passed / self.window_s
+        self._ready = min(float(self.burst), self._ready + self.requests * share)
+        self._requests = min(float(self.requests), self._requests + self.requests * share)
+        self._tokens = min(float(self.tokens), self._tokens + self.tokens * share)
+        self._show()
+
+    def _show(self) -> None:
+        self.requests_left = int(max(0.0, self._requests))
+        self.tokens_left = int(max(0.0, self._tokens))
+
     def take(self, tokens: int) -> None:
         """Count one request and its tokens; what is left stays at zero."""
+        if self.enforced:
+            self._tokens -= tokens
+            self._show()
+            return
         self.requests_left = max(0, self.requests_left - 1)
         self.tokens_left = max(0, self.tokens_left - tokens)
 
@@ -25,8 +80,8 @@ class RateLimit:
     def _resets(self) -> tuple[float, float]:
         """Seconds until requests and tokens would be full again."""
         return (
-            60.0 * (self.requests - self.requests_left) / max(1, self.requests),
-            60.0 * (self.tokens - self.tokens_left) / max(1, self.tokens),
+            self.window_s * (self.requests - self.requests_left) / max(1, self.requests),
+            self.window_s * (self.tokens - self.tokens_left) / max(1, self.tokens),
         )
 
     def openai(self, *, tokens: bool = True) -> list[tuple[str, str]]:

@@ -68,18 +68,31 @@ class FakeProvider:
         clock: Callable[[], float] = time.time,
         limit_requests: int = 10_000,
         limit_tokens: int = 2_000_000,
+        limit_window_s: float = 60.0,
+        limit_burst: int | None = None,
+        enforce_limits: bool = False,
         max_requests: int = 10_000,
         max_recorded_mib: int = 64,
     ) -> None:
         """`port` 0 takes a free one. `clock`: seconds since the epoch, for the times in answers.
 
-        `limit_…`: a minute's allowance in the rate-limit headers, per vendor. `max_…`: how much
-        `requests` keeps; the oldest go first.
+        `limit_…`: a minute's allowance in the rate-limit headers, per vendor. `enforce_limits`: whether what
+        comes above it, or above `limit_burst` at once, is answered with 429 and `retry-after`; what was used
+        comes back over `limit_window_s`. `max_…`: how much `requests` keeps; the oldest go first.
         """
         self.default = Reply() if reply is None else reply
         self.clock = clock
         self.memory = Memory()
-        self.limits = {vendor: RateLimit(requests=limit_requests, tokens=limit_tokens) for vendor in VENDORS}
+        self.limits = {
+            vendor: RateLimit(
+                requests=limit_requests,
+                tokens=limit_tokens,
+                enforced=enforce_limits,
+                window_s=limit_window_s,
+                burst=limit_burst,
+            )
+            for vendor in VENDORS
+        }
         self._log = RequestLog(max_requests=max_requests, max_bytes=max_recorded_mib * _MIB)
         self._server = Server(self._answer, log=self._log, port=port)
         self._lock = threading.Lock()

@@ -111,6 +111,8 @@ def azure_limits(headers: Headers, now: float) -> RateLimit | None:
         for family in ("requests", "tokens"):
             wait = duration(headers.get(b"x-ratelimit-reset-" + family.encode()))
             setattr(found, f"reset_{family}_s", None if wait is None else wait / 1000)
+            period = whole(headers.get(b"x-ratelimit-renewalperiod-" + family.encode()))
+            setattr(found, f"window_{family}_s", None if period is None else float(period))
     return found
 
 
@@ -169,10 +171,13 @@ def windowed_limits(headers: Headers, now: float) -> RateLimit | None:
             windows = families.setdefault(_FAMILIES[family], {})
             window = windows.setdefault(int(many or 1) * _SECONDS[unit], Window())
             setattr(window, figure.decode(), value)
-    return _tightest(families, headers, now)
+    return _tightest(families, headers, now, by_seconds=True)
 
 
-def _tightest(families: dict[str, dict[int, Window]], headers: Headers, now: float) -> RateLimit | None:
+def _tightest(
+    families: dict[str, dict[int, Window]], headers: Headers, now: float, *, by_seconds: bool = False
+) -> RateLimit | None:
+    """`by_seconds`: whether the windows of a family are told apart by their length, 0 being unknown."""
     found = RateLimit(retry_after_s=retry_after(headers, now))
     seen = found.retry_after_s is not None
     for family, windows in families.items():
@@ -184,6 +189,8 @@ def _tightest(families: dict[str, dict[int, Window]], headers: Headers, now: flo
         setattr(found, f"limit_{family}", whole(window.limit))
         setattr(found, f"remaining_{family}", whole(window.remaining))
         setattr(found, f"reset_{family}_s", until(window.reset, now))
+        if by_seconds and span and window.left() != float("inf"):
+            setattr(found, f"window_{family}_s", float(span))
     return found if seen else None
 
 
@@ -222,7 +229,7 @@ def cohere_limits(headers: Headers, now: float) -> RateLimit | None:
             get(b"x-endpoint-monthly-call-limit"), get(b"x-endpoint-monthly-call-remaining")
         ),
     }
-    return _tightest({"requests": windows}, headers, now)
+    return _tightest({"requests": windows}, headers, now, by_seconds=True)
 
 
 _OF_THE_PROVIDER = b"llm_provider-"

@@ -117,6 +117,11 @@ def respond(
     try:
         reply = _read_headers(reply, request)
         call = replace(call, reply=reply)
+        wait = limits[vendor].admit(now)
+        if wait:
+            reply = Reply(retry_after_s=round(wait, 3), times=reply.times)
+            call = replace(call, reply=reply)
+            raise ProviderError("rate_limit")
         answer = _answer(call, route, groups, vendor)
     except ProviderError as exc:
         answer = _failure(call, vendor, exc)
