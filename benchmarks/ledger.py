@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 
 from aden_transport.ledger.base import Ledger, Line
@@ -39,16 +40,16 @@ def main() -> None:
     print(f"a million keys         {customers():8.1f} MiB")
 
 
-def best(ledger: Ledger, count: int) -> float:
+def best(ledger: Ledger, calls: int) -> float:
     """Of five runs, in µs a call."""
-    return min(timed(ledger, count, run) for run in range(5)) * 1e6
+    return min(timed(ledger, calls, run) for run in range(5)) * 1e6
 
 
-def timed(ledger: Ledger, count: int, run: int) -> float:
+def timed(ledger: Ledger, calls: int, run: int) -> float:
     begin = time.perf_counter()
-    for number in range(count):
+    for number in range(calls):
         call(ledger, f"{run} {number}", LINES)
-    return (time.perf_counter() - begin) / count
+    return (time.perf_counter() - begin) / calls
 
 
 def call(ledger: Ledger, op_id: str, lines: Sequence[Line]) -> None:
@@ -82,5 +83,18 @@ def write(path: str) -> None:
     )
 
 
+def hammer(path: str) -> None:
+    """As `write`, for ever and saying nothing."""
+    ledger = SqliteLedger(path, timeout_s=5)
+    name = f"hammer {time.perf_counter_ns()}"
+    for number in count():
+        call(ledger, f"{name} {number}", LINES)
+
+
 if __name__ == "__main__":
-    write(sys.argv[2]) if sys.argv[1:2] == ["write"] else main()
+    if sys.argv[1:2] == ["write"]:
+        write(sys.argv[2])
+    elif sys.argv[1:2] == ["hammer"]:
+        hammer(sys.argv[2])
+    else:
+        main()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import random
+import sys
 from collections.abc import Callable
 
 __all__ = ["current_pid", "on_fork_in_child", "random_bits"]
@@ -35,5 +37,17 @@ def _after_fork_in_child() -> None:
         callback()
 
 
+def _after_fork_by_uwsgi() -> None:
+    """uWSGI forks in C, as a rule without Python's hooks."""
+    if _pid != os.getpid():
+        _after_fork_in_child()
+
+
 if hasattr(os, "register_at_fork"):  # absent on Windows, where nothing forks
     os.register_at_fork(after_in_child=_after_fork_in_child)
+if "uwsgi" in sys.modules:  # pragma: no cover - in uWSGI's own processes only
+    try:
+        # https://uwsgi-docs.readthedocs.io/en/latest/PythonDecorators.html#uwsgidecorators.postfork
+        importlib.import_module("uwsgidecorators").postfork(_after_fork_by_uwsgi)
+    except Exception:  # noqa: BLE001 - what it raises without a master
+        sys.modules["uwsgi"].post_fork_hook = _after_fork_by_uwsgi  # type: ignore[attr-defined]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import importlib
 import importlib.abc
 import importlib.util
@@ -20,8 +19,9 @@ from .attributes import current_attributes, normalized
 from .core import attempts
 from .errors import ConfigurationError
 from .logs import configure_from_environment
-from .meter import Meter, classifier, meters, orphans, settler, state
+from .meter import Meter, classifier, meters, orphans, state
 from .options import MeterOptions
+from .process_end import at_process_end, look_for_pools
 from .vendors import VENDORS
 
 if TYPE_CHECKING:
@@ -275,6 +275,7 @@ def instrument(options: MeterOptions | None = None) -> InstrumentResult:
         _apply_preferences(options)
         _update_seams()
     _put_seams()
+    look_for_pools()
     _warm(meter)
     if old is not None:
         _log.warning("instrument() was called again with other options; they replace the former ones")
@@ -505,12 +506,17 @@ def _apply_preferences(options: MeterOptions | None) -> None:
     importlib.import_module(".adapters._genai", __package__).prefer_httpx(wanted)
 
 
-@atexit.register
 def _at_exit() -> None:
     """Every open call gets its event, and emitters a moment to take it."""
     orphans.settle(EXIT_S)
     for meter in meters.each():
         meter.end_open_calls()
-        settler.flush(EXIT_S)
+        if meter.books is not None:
+            meter.books.end(EXIT_S)
         meter.delivery.close(EXIT_S)
         meter.close_callbacks(EXIT_S)
+        if meter.books is not None:
+            meter.books.close()
+
+
+at_process_end(_at_exit)

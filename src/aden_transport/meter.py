@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from ._fork import on_fork_in_child, random_bits
 from ._guard import internal_fault
+from .bookkeeping import Books, budgets_of
 from .core.classify import Classifier
 from .core.exchange import Exchange
 from .core.settings import Settings
@@ -36,7 +35,6 @@ __all__ = [
     "meter_for",
     "meters",
     "orphans",
-    "settler",
     "state",
 ]
 
@@ -71,12 +69,13 @@ class Meter:
         """Where policy and ledger are from."""
         if options.policy is None and state.bounds is not None:
             self.held_to = state.bounds
+        self.books: Books | None = None
         self.budgets = None if self.held_to.policy is None else self._budgets_of_policy(prices, former)
         self.pacer = None if options.pacing is None else pacer_of(options, self.budgets, former)
         self._run_budgets: Budgets | None = None
         self.settings = Settings(
             owner=self,
-            emit=self.delivery.deliver,
+            emit=self.delivery.deliver if self.books is None else self.books.emit,
             alert=None if self.alerts is None else self.alerts.deliver,
             blocked=None if self.blocked is None else self.blocked.deliver,
             prices=prices,
@@ -109,6 +108,8 @@ class Meter:
         if self.options.policy is None:
             self.held_to = bounds
             self.budgets = self.settings.budgets = self._budgets_of_policy(self.settings.prices, None)
+            assert self.books is not None
+            self.settings.emit = self.books.emit
 
     def _budgets_of_policy(self, prices: PriceBook, former: Meter | None) -> Budgets:
         from .policy import PolicyFile, load
@@ -116,10 +117,11 @@ class Meter:
 
         options = self.held_to
         file = PolicyFile.of(options.policy)
-        if file is None:
-            return budgets_of(options, load(options.policy), prices, former)
-        budgets = budgets_of(options, _read(file, options, former), prices, former)
-        self.watch = PolicyWatch(file, budgets)
+        policy = load(options.policy) if file is None else _read(file, options, former)
+        budgets = budgets_of(options, policy, prices, None if former is None else former.budgets)
+        self.books = Books(budgets, self.delivery, emits=self.options.emit_metric is not None)
+        if file is not None:
+            self.watch = PolicyWatch(file, budgets)
         return budgets
 
     def _budgets_of_runs(self) -> Budgets:
@@ -128,21 +130,22 @@ class Meter:
             from .policy import Policy
 
             given = self.options.replaced(ledger="memory")
-            self._run_budgets = budgets_of(given, Policy(), self.settings.prices, None)
+            self._run_budgets = budgets_of(given, Policy(), self.settings.prices, None, of_run=False)
         return self._run_budgets
 
     def flush(self, timeout: float) -> bool:
         """Hand over all events so far, for at most `timeout` seconds; whether it was done."""
         orphans.settle(timeout)
-        settler.flush(timeout)
-        done = self.delivery.flush(timeout)
+        done = self.books is None or self.books.flush(timeout)
+        done = self.delivery.flush(timeout) and done
         told = [each.flush(timeout) for each in self._callbacks]
         return all(told) and done
 
     async def flush_async(self, timeout: float) -> bool:
         """`flush`, without holding up the loop."""
         orphans.settle(0.0)
-        done = await self.delivery.flush_async(timeout)
+        done = self.books is None or await self.books.flush_async(timeout)
+        done = await self.delivery.flush_async(timeout) and done
         for each in self._callbacks:
             done = await each.flush_async(timeout) and done
         return done
@@ -157,7 +160,10 @@ class Meter:
         self.stop_watching()
         done = self.flush(timeout)
         done = self.close_callbacks(timeout) and done
-        return self.delivery.close(timeout) and done
+        done = self.delivery.close(timeout) and done
+        if self.books is not None:
+            self.books.close()
+        return done
 
     def close_callbacks(self, timeout: float) -> bool:
         """Hand over what `on_alert` and `on_blocked` are to be told, and end their threads."""
@@ -229,77 +235,6 @@ class _Passed(threading.Event):
 orphans = Orphans()
 
 
-class Settler:
-    """Ends holds in stores that do I/O, on one thread, so that no call waits for it."""
-
-    def __init__(self) -> None:
-        self._queue: SimpleQueue[Callable[[], object]] = SimpleQueue()
-        self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
-
-    def put(self, work: Callable[[], object]) -> None:
-        self._queue.put(work)
-        if self._thread is None:
-            with self._lock:
-                if self._thread is None:
-                    self._thread = threading.Thread(target=self._run, name="aden-ledger", daemon=True)
-                    self._thread.start()
-
-    def _run(self) -> None:
-        while True:
-            try:
-                self._queue.get()()
-            except Exception as exc:  # noqa: BLE001 - a store that is gone is no reason to end
-                internal_fault("ledger", exc)
-
-    def flush(self, timeout: float) -> None:
-        """Wait for what was put so far, for at most `timeout` seconds."""
-        if self._thread is not None and self._thread is not threading.current_thread():
-            passed = threading.Event()
-            self._queue.put(passed.set)
-            passed.wait(timeout)
-
-    def after_fork_in_child(self) -> None:
-        """Queue and thread are the parent's."""
-        self.__init__()  # type: ignore[misc]
-
-
-settler = Settler()
-
-
-def budgets_of(options: MeterOptions, policy: Policy, prices: PriceBook, former: Meter | None) -> Budgets:
-    """A policy, and the ledger of `options` that keeps its sums.
-
-    Raises: ConfigurationError where the ledger cannot be used.
-    """
-    from .core.reserve import Budgets
-    from .ledger.memory import MemoryLedger
-    from .ledger.opened import open_ledger
-    from .policy import Index, OnUnknown, on_unknown, raise_floors
-
-    unknown = on_unknown(options.on_unknown)
-    if not options.fail_open:
-        unknown = unknown.over(OnUnknown("block", "block", "block", "block"))
-    kept = None if former is None or former.budgets is None else former.budgets.ledger
-    same = former is not None and former.held_to.ledger == options.ledger
-    ledger = kept if kept is not None and same else open_ledger(options.ledger, lasting=policy.lasts)
-    raise_floors(ledger, policy.budgets, time.time())
-    kind: Callable[..., Budgets] = Budgets
-    fraction = 0.0 if options.shadow_mode else options.enforce_fraction
-    if fraction < 1:
-        from .core.shadow import PartlyEnforced
-
-        kind = partial(PartlyEnforced, fraction=fraction, agent_name=options.agent_name)
-    return kind(
-        Index(policy),
-        ledger,
-        prices=prices,
-        unknown=unknown,
-        wall=time.time,
-        later=None if isinstance(ledger, MemoryLedger) else settler.put,
-    )
-
-
 def pacer_of(options: MeterOptions, budgets: Budgets | None, former: Meter | None) -> Pacer:
     """The pacing of `options`, through the ledger of the budgets where there are any.
 
@@ -307,23 +242,28 @@ def pacer_of(options: MeterOptions, budgets: Budgets | None, former: Meter | Non
     """
     from .core.pacing import Pacer
     from .ledger.memory import MemoryLedger
-    from .ledger.opened import open_ledger
+    from .ledger.opened import choose, opened
+    from .ledger.store_thread import StoreThread
 
     assert options.pacing is not None
+    timeout_s = options.store_timeout_ms / 1000
     ledger: Ledger
     if budgets is not None:
         ledger = budgets.ledger
     elif former is not None and former.pacer is not None and former.options.ledger == options.ledger:
         ledger = former.pacer.ledger
     else:
-        ledger = open_ledger(options.ledger, lasting=False)
+        ledger = opened(choose(options.ledger, lasting=False), timeout_s=timeout_s)
+    thread = None
+    if not isinstance(ledger, MemoryLedger):
+        thread = StoreThread() if budgets is None or budgets.thread is None else budgets.thread
     return Pacer(
         ledger,
         target=options.pacing["target"],
         max_wait_s=options.pacing["max_wait_ms"] / 1000,
-        inline=isinstance(ledger, MemoryLedger),
         wall=time.time,
-        later=(lambda work: work()) if isinstance(ledger, MemoryLedger) else settler.put,
+        thread=thread,
+        timeout_s=timeout_s,
     )
 
 
@@ -418,7 +358,6 @@ meters = _Meters()
 
 
 def _after_fork_in_child() -> None:
-    settler.after_fork_in_child()
     orphans.after_fork_in_child()
     for meter in meters.each():
         meter.after_fork_in_child()

@@ -64,7 +64,8 @@ class MeterOptions:
     policy:           budgets and rules: a mapping, JSON text, or the path of a JSON or TOML file, which is
                       read again when it changes (docs/budgets.md).
     ledger:           where budgets keep their sums: "memory", "sqlite:///path" or "redis://…"; None
-                      takes a file in the user's state folder where a budget has a period, else memory.
+                      takes a file in the user's state folder where a budget has a period, else memory,
+                      or a file of this run where the program has workers.
     on_unknown:       what is done where a figure cannot be known: "allow", "block" or dollars for
                       "price", "size", "store" and "server".
     shadow_mode:      the policy decides and counts, but nothing is blocked, delayed or degraded: events
@@ -76,6 +77,7 @@ class MeterOptions:
                       `{"target": 0.95, "max_wait_ms": 20000}`, the part of a limit that is aimed for (0.1
                       to 1) and the longest wait of one call (0 to 600000). Callers of one key share its
                       pace through `ledger`.
+    store_timeout_ms: how long a call waits for a ledger that does I/O; then `on_unknown["store"]` decides.
     prefer_httpx:     SDKs to move from another HTTP library to httpx; only "gemini" (google-genai's
                       async client leaves aiohttp, with its pool, proxy and exceptions).
 
@@ -105,6 +107,7 @@ class MeterOptions:
         "request_metadata",
         "sample_rate",
         "shadow_mode",
+        "store_timeout_ms",
         "stream_usage",
     )
 
@@ -133,6 +136,7 @@ class MeterOptions:
         shadow_mode: bool = False,
         enforce_fraction: float = 1.0,
         pacing: bool | Mapping[str, float] | None = None,
+        store_timeout_ms: float = 250.0,
         prefer_httpx: tuple[str, ...] = (),
         **unknown: Any,
     ) -> None:
@@ -162,6 +166,7 @@ class MeterOptions:
         self.shadow_mode = _flag("shadow_mode", shadow_mode)
         self.enforce_fraction = _number("enforce_fraction", enforce_fraction, low=0.0, high=1.0)
         self.pacing = _pacing("pacing", pacing)
+        self.store_timeout_ms = _number("store_timeout_ms", store_timeout_ms, low=1.0, high=60_000.0)
         self.prefer_httpx = _sdk_names("prefer_httpx", prefer_httpx)
 
     def __eq__(self, other: object) -> bool:

@@ -35,6 +35,7 @@ from aden_transport.core.wire import WireRequest
 from aden_transport.errors import RequestCancelledError
 from aden_transport.events import AlertEvent, BeforeRequestResult, Decision
 from aden_transport.ledger.memory import MemoryLedger
+from aden_transport.ledger.store_thread import StoreThread
 from aden_transport.policy import Index, OnUnknown, Verdict, load
 from aden_transport.policy.verdict import ALLOWED
 from aden_transport.pricing import PriceBook, UnitPrices
@@ -77,7 +78,7 @@ BUDGETS = Budgets(
     prices=PriceBook(),
     unknown=OnUnknown(),
     wall=lambda: NOON,
-    later=lambda work: None,
+    thread=StoreThread(),
 )
 
 
@@ -118,8 +119,8 @@ def reserve(exchange: Exchange) -> None:
 
 
 def pacer(ledger: MemoryLedger | None = None, **given: Any) -> Pacer:
-    given = {"inline": False, "target": 0.95, "max_wait_s": 20.0, **given}
-    return Pacer(ledger or MemoryLedger(), wall=lambda: NOON, later=lambda work: None, **given)
+    given = {"thread": StoreThread(), "target": 0.95, "max_wait_s": 20.0, **given}
+    return Pacer(ledger or MemoryLedger(), wall=lambda: NOON, **given)
 
 
 def pacing(bench: Bench) -> Exchange:

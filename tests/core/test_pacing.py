@@ -18,6 +18,7 @@ from aden_transport.events import BeforeRequestResult, Decision, MetricEvent
 from aden_transport.ledger.base import Line
 from aden_transport.ledger.memory import MemoryLedger
 from aden_transport.ledger.pace import Move, Turn
+from aden_transport.ledger.store_thread import StoreThread
 from aden_transport.policy import Index, OnUnknown, load
 
 from .kit import ANTHROPIC, GEMINI, GENERATE, NOON, PRICES, Bench, headers, wire
@@ -49,6 +50,13 @@ class Clocked(MemoryLedger):
         return [key for key, _ in self.moves]
 
 
+class AtOnce(StoreThread):
+    """No thread: what is put is done."""
+
+    def put(self, end: Callable[[], object]) -> None:
+        end()
+
+
 class Paced(Bench):
     def __init__(self, *, max_wait_s: float = 20.0, inline: bool = True, **settings: Any) -> None:
         super().__init__(**settings)
@@ -57,9 +65,8 @@ class Paced(Bench):
             self.ledger,
             target=1.0,
             max_wait_s=max_wait_s,
-            inline=inline,
             wall=lambda: self.ledger.now,
-            later=lambda work: work(),
+            thread=None if inline else AtOnce(),
         )
         self.settings.clock = lambda: self.ledger.now - NOON + 1.0
 

@@ -158,9 +158,7 @@ async def drive_async(exchange: Exchange, step: Step) -> Send | Refuse:
                 result = await _ask_async(step, settings.modify, settings.hook_timeout_s)
                 step = _go_on(exchange, partial(result, exchange.modify, exchange.modify_failed))
             case Consult():
-                import anyio.to_thread
-
-                step = _go_on(exchange, await anyio.to_thread.run_sync(_consulted, exchange, step))
+                step = _go_on(exchange, await _consulted_async(exchange, step))
             case Wait():
                 slept = await _sleep_async(step.seconds)
                 step = _go_on(exchange, partial(exchange.waited, slept))
@@ -180,6 +178,17 @@ def _consulted(exchange: Exchange, step: Consult) -> Callable[[], Step]:
     """Ask a store on this thread; what it says is taken on the caller's."""
     try:
         answer = step.run()
+    except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
+        return partial(exchange.decide_failed, exc)
+    return partial(step.then, answer)
+
+
+async def _consulted_async(exchange: Exchange, step: Consult) -> Callable[[], Step]:
+    """The same on the store's thread, while the caller's loop goes on."""
+    from ._store import answer_of
+
+    try:
+        answer = await answer_of(step)
     except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
         return partial(exchange.decide_failed, exc)
     return partial(step.then, answer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -86,6 +86,8 @@ class Concluded:
     client_request_id: bytes | None = None
     counted: Work | None = None
     """Deferred work whose one count this is."""
+    end: Callable[..., bool] | None = None
+    """Tells the ledger how the hold ends, and takes the event; for who emits it."""
 
     def __init__(self, exchange: Exchange, ended_at: float) -> None:
         self.exchange = exchange

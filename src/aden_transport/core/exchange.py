@@ -37,7 +37,7 @@ from .reserve import Money, Plain
 from .rewrite import MAX_PARSED_REQUEST
 from .runs import active_runs
 from .settings import Settings
-from .steps import SEND, Ask, Consult, Modify, Refuse, Send, Step, Wait
+from .steps import SEND, Ask, Modify, Refuse, Send, Step, Wait
 from .usage_event import UsageEventFilter
 from .wire import ModifiedRequest, Rewrite, WireRequest
 
@@ -262,7 +262,7 @@ class Exchange:
         self.money = money
         if budgets.inline:
             return self.consulted(budgets.ask(self, money))
-        return Consult(partial(budgets.ask, self, money), self.consulted)
+        return budgets.consult(self, money)
 
     def consulted(self, verdict: Verdict) -> Step:
         """What the policy says, now that its budgets have been looked at."""
@@ -497,7 +497,7 @@ class Exchange:
         """Under the vendor's rate limits: the last thing before the request leaves."""
         self._move(PACING)
         ask = partial(pace.ask, self)
-        return self.paced(ask()) if pace.inline else Consult(ask, self.paced)
+        return self.paced(ask()) if pace.inline else pace.pacer.consult(ask, self.paced)
 
     def paced(self, wait: float) -> Step:
         """In how many seconds the next look at the pace is due; 0: the request may leave."""
@@ -508,7 +508,6 @@ class Exchange:
             money = self.money
             if money is not None and money.held:
                 money.budgets.give_back(money)  # nothing is held through a wait
-                money.op_id += "'"
                 money.given_back = True
             pace.wait(wait)
             self._move(WAITING)

@@ -23,9 +23,11 @@ from ..ledger.pace import LOOK_S, NO_PACE, Ask, Back, Move, Told, Turn
 from ..vendors.limits import retry_after
 from .header_figures import AnswerHeaders
 from .rates import Rates, rates_of
+from .steps import Consult, Step
 from .wire import WireRequest
 
 if TYPE_CHECKING:
+    from ..ledger.store_thread import StoreThread
     from .attempts import LogicalCall
     from .exchange import Exchange
 
@@ -131,18 +133,20 @@ class Pacer:
         *,
         target: float,
         max_wait_s: float,
-        inline: bool,
         wall: Callable[[], float],
-        later: Callable[[Callable[[], object]], object],
+        thread: StoreThread | None = None,
+        timeout_s: float = 0.25,
     ) -> None:
+        """`thread`: of a ledger that does I/O; None of one that answers at once."""
         self.ledger = ledger
         self.target = target
         self.max_wait_s = max_wait_s
-        self.inline = inline
+        self.inline = thread is None
         """Whether the ledger answers at once, so that a call need not wait for it on its loop."""
         self.sizes = Sizes()
         self._wall = wall
-        self._later = later
+        self._thread = thread
+        self._timeout_s = timeout_s
         self._salt = b""
         self._salt_until = 0.0
         self._down_until = 0.0
@@ -200,12 +204,30 @@ class Pacer:
                 return turn
         return NO_PACE
 
+    def consult(self, ask: Callable[[], float], then: Callable[[float], Step]) -> Consult:
+        """Ask a store that does I/O; where it does not answer, nobody waits."""
+        assert self._thread is not None
+        return Consult(
+            ask,
+            then,
+            otherwise=lambda: 0.0,
+            late=lambda _: None,
+            thread=self._thread,
+            timeout_s=self._timeout_s,
+        )
+
+    def _put(self, work: Callable[[], object]) -> None:
+        if self._thread is None:
+            work()
+        else:
+            self._thread.put(work)
+
     def after_fork_in_child(self) -> None:
         """A thread that is not here may hold the lock."""
         self._lock = threading.Lock()
 
     def give_back(self, key: str, costs: tuple[float, float, float, float]) -> None:
-        self._later(partial(self.move, key, Back(costs)))
+        self._put(partial(self.move, key, Back(costs)))
 
     def learn(self, pace: Pace, key: str, exchange: Exchange, status: int, headers: AnswerHeaders) -> None:
         wall, refused = self._wall(), status in REFUSED
@@ -227,7 +249,7 @@ class Pacer:
                 return
         ago = exchange.settings.clock() - exchange.sent_at
         told = Told(rates.families, max(stop, rates.hold), not refused, ago)
-        self._later(partial(self.move, key, told))
+        self._put(partial(self.move, key, told))
 
     def _was_said(self, key: str, rates: Rates, wall: float) -> bool:
         said = self._said.get(key)
@@ -258,7 +280,7 @@ class Pacer:
         if self._salt:
             if not 0 < self._salt_until - wall <= SALT_S:
                 self._salt_until = wall + SALT_S
-                self._later(self._look_at_salt)
+                self._put(self._look_at_salt)
             return self._salt
         if not self._down_until or wall >= self._down_until:
             self._look_at_salt()

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .._guard import internal_fault
 from ..errors import LedgerUnavailable
-from ..events import BudgetStatus
+from ..events import BudgetStatus, Decision
 from ..ledger.base import NEVER, Ledger, Line, Outcome, Unit
 from ..ledger.memory import MemoryLedger
-from ..policy import Call as Asked
 from ..policy import (
+    Budget,
     Index,
     Match,
     OnUnknown,
@@ -24,7 +24,9 @@ from ..policy import (
     older_keys,
     output_cap,
     plan_call,
+    raise_floors,
 )
+from ..policy import Call as Asked
 from ..policy.verdict import ALLOWED, Alert, Explanation
 from ..pricing import PriceBook, UnitPrices
 from ..vendors.ceilings import Ceilings
@@ -34,8 +36,13 @@ from .expectation import Expectation
 from .hold import hold_nano
 from .plain import PlainCalls
 from .runs import active_runs, budget
+from .spooled import intent_of
+from .steps import Consult
 
 if TYPE_CHECKING:
+    from ..ledger.opened import Choice
+    from ..ledger.store_thread import StoreThread
+    from .conclude import Concluded
     from .exchange import Exchange
 
 __all__ = ["Budgets", "Money", "Plain"]
@@ -106,20 +113,34 @@ class Budgets:
         prices: PriceBook,
         unknown: OnUnknown,
         wall: Callable[[], float],
-        later: Callable[[Callable[[], object]], None] | None = None,
+        thread: StoreThread | None = None,
+        timeout_s: float = 0.25,
     ) -> None:
-        """`later` carries out what need not be waited for; None: the ledger answers at once."""
+        """`thread`: of a ledger that does I/O; None of one that answers at once."""
         self.index = index
         self.ledger = ledger
         self.begin: Callable[[], None] | None = None
         """What is to be done before the first call of this process; takes itself away."""
-        self.inline = later is None
+        self.inline = thread is None
         """Whether the ledger answers at once, so that a call need not wait for it on its loop."""
-        self._memory = ledger if later is None and isinstance(ledger, MemoryLedger) else None
+        self._memory = ledger if thread is None and isinstance(ledger, MemoryLedger) else None
+        self.thread = thread
+        self.spools = False
+        """Whether events go into the ledger with the ends of their holds; set by who emits them."""
+        self.intends = False
+        """Whether holds come with intents."""
+        self.recover: Callable[[], object] | None = None
+        """Called at each look for lost holds, to emit what it left."""
+        self.timeout_s = timeout_s
+        """How long a call waits for the ledger."""
+        self.choice: Choice | None = None
+        """Where the ledger is, and why there."""
+        self.note: str | None = None
+        """What the first decision is to say of the ledger."""
         self._prices = prices
         self._unknown = unknown
         self._wall = wall
-        self._later = later or _at_once
+        self._later: Callable[[Callable[[], object]], object] = _at_once if thread is None else thread.put
         self._ceilings = Ceilings()
         self._seen = KnownTotals()
         self._learned = Expectation()
@@ -149,17 +170,19 @@ class Budgets:
 
     def named(self, exchange: Exchange, plain: Plain) -> Money:
         """A plain hold as one that may end in any way."""
-        money = Money(self, exchange.span_id, exchange.model)
+        assert self._memory is not None
+        money = Money(self, self._memory.name(exchange.number), exchange.model)
         _, money.hold, money.expected, money.about, money.hard = plain
-        if self._memory is not None:
-            self._memory.name(exchange.number, money.op_id)
         money.held = True
         return money
 
     def end_plain(self, exchange: Exchange, plain: Plain, cost: int) -> None:
         """Settle a plain hold at what was reported."""
         assert self._memory is not None
-        self._memory.end(exchange.number, cost)
+        if self.inline:
+            self._memory.end(exchange.number, cost)
+        else:  # it has moved to a store meanwhile
+            self._later(partial(self._memory.end, exchange.number, cost))
         if exchange.settings.alert is not None:
             asked = Asked(exchange.metadata or EMPTY, "", None, exchange.started_at)
             self._tell_where_alerting(exchange, Plan(asked, self.index.match(asked.attributes, asked.at)))
@@ -178,17 +201,70 @@ class Budgets:
         if plan.stop is not None or plan.is_free:
             return decide(plan)
         now = self._wall()
-        if now >= self._sweep_at:
-            self._sweep(now)
+        self._look_around(exchange, now)
         try:
-            outcome = self.ledger.reserve(
-                money.op_id, plan.lines(waited=money.waited_s > 0), now=now, expires_at=now + HOLD_S
-            )
-            money.take(outcome)
+            outcome = self._reserve(exchange, money, plan, plan.lines(waited=money.waited_s > 0), now)
             verdict = decide(plan, outcome, waited_s=money.waited_s)
             return self._with_new_alerts(verdict)
         except LedgerUnavailable as exc:
-            return self._without_ledger(plan, exc)
+            return self._without_ledger(exc)
+
+    def consult(self, exchange: Exchange, money: Money) -> Consult:
+        """`ask`, of a store that does I/O, as a step."""
+        assert self.thread is not None
+        return Consult(
+            partial(self.ask, exchange, money),
+            exchange.consulted,
+            otherwise=self._did_not_answer,
+            late=lambda _: self.give_back(money),
+            thread=self.thread,
+            timeout_s=self.timeout_s,
+        )
+
+    def _reserve(
+        self, exchange: Exchange, money: Money, plan: Plan, lines: Sequence[Sequence[Line]], now: float
+    ) -> Outcome:
+        if self.intends:
+            intent = intent_of(exchange, plan)
+            outcome = self.ledger.reserve(money.op_id, lines, now=now, expires_at=now + HOLD_S, intent=intent)
+        else:
+            outcome = self.ledger.reserve(money.op_id, lines, now=now, expires_at=now + HOLD_S)
+        money.take(outcome)
+        return outcome
+
+    def _look_around(self, exchange: Exchange, now: float) -> None:
+        """At the first call, and from time to time."""
+        if now < self._sweep_at:
+            return
+        self._sweep_at = now + SWEEP_S
+        if self.note is not None:
+            exchange.decision = Decision("allow", self.note, "policy")
+            self.note = None
+        self._later(partial(self.sweep, now))
+
+    def lay_floors(self, budgets: Iterable[Budget], at: float) -> None:
+        """What these have spent at least, now, or as soon as the store answers."""
+        lay = partial(raise_floors, self.ledger, tuple(budgets), at)
+        try:
+            lay()
+        except LedgerUnavailable as exc:
+            internal_fault("ledger", exc)
+            self._later(lay)
+
+    def sweep(self, now: float) -> None:
+        """Settle what nobody will settle any more, and emit its events. Not tried again before the next."""
+        try:
+            self.ledger.sweep(now)
+            if self.recover is not None:
+                self.recover()
+        except LedgerUnavailable as exc:
+            internal_fault("ledger", exc)
+
+    def move_to(self, ledger: Ledger, thread: StoreThread) -> None:
+        """Keep the sums elsewhere from now on; whoever moved them has done so."""
+        self.ledger, self.thread = ledger, thread
+        self._later = thread.put
+        self.inline = False
 
     def _over(self) -> Verdict | None:
         """The refusal of a run whose time is up."""
@@ -197,12 +273,6 @@ class Budgets:
             if run.is_over:
                 return _over(run)
         return None
-
-    def _sweep(self, now: float) -> None:
-        """Look for holds that have expired or whose process is gone, where it is time to."""
-        if now >= self._sweep_at:
-            self._sweep_at = now + SWEEP_S
-            self._later(partial(self.ledger.sweep, now))
 
     def _plan(self, exchange: Exchange, model: str | None) -> Plan:
         asked, matches = self._asked(exchange, model)
@@ -285,7 +355,11 @@ class Budgets:
         self._told.add(told)
         return self.ledger.mark_once(alert.key, alert.mark, expires_at=alert.expires_at)
 
-    def _without_ledger(self, plan: Plan, exc: LedgerUnavailable) -> Verdict:
+    def _did_not_answer(self) -> Verdict:
+        seconds = f"{self.timeout_s:g} s"
+        return self._without_ledger(LedgerUnavailable(f"The ledger did not answer within {seconds}"))
+
+    def _without_ledger(self, exc: LedgerUnavailable) -> Verdict:
         internal_fault("ledger", exc)
         said = self.index.policy.on_unknown.over(self._unknown).store
         return Verdict("refuse", "block") if said == "block" else ALLOWED
@@ -314,18 +388,25 @@ class Budgets:
 
     # -- after -------------------------------------------------------------------------------------
 
-    def give_back(self, money: Money) -> None:
-        """End a hold without spending."""
+    def give_back(self, money: Money, record: Concluded | None = None) -> None:
+        """End a hold without spending. `record`: of the call's event, where it has one."""
         if money.held:
             money.held = False
-            self._later(partial(self.ledger.release, money.op_id))
+            self._end(partial(self.ledger.release, money.op_id), record)
+            # A store releases it later, perhaps when more is held for the call.
+            money.op_id += "'"
 
-    def charge(self, money: Money, amounts: Mapping[Unit, int]) -> None:
+    def charge(self, money: Money, amounts: Mapping[Unit, int], record: Concluded | None = None) -> None:
         """End a hold; what is not in `amounts` is taken at the hold."""
-        if not money.held:
-            return
-        money.held = False
-        self._later(partial(self.ledger.settle, money.op_id, amounts))
+        if money.held:
+            money.held = False
+            self._end(partial(self.ledger.settle, money.op_id, amounts), record)
+
+    def _end(self, end: Callable[..., bool], record: Concluded | None) -> None:
+        if record is None or not self.spools:
+            self._later(end if self.inline else partial(_told, end))
+        else:
+            record.end = end  # Whoever emits the event does both.
 
     def tell_of_crossed(self, exchange: Exchange, money: Money) -> None:
         """Tell of the alerts that a settlement has brought into force, once it is made."""
@@ -381,6 +462,15 @@ def _at_once(work: Callable[[], object]) -> None:
 def _sums_of(matches: Sequence[Match]) -> list[Line]:
     """Lines that ask for nothing but sums."""
     return [Line(match.ledger_key, 0, 0, unit=match.terms.unit, also=older_keys(match)) for match in matches]
+
+
+class HoldLost(Exception):
+    """A store had no such hold any more: it lost it, or has settled it as disputed meanwhile."""
+
+
+def _told(end: Callable[[], bool]) -> None:
+    if not end():
+        internal_fault("settlement", HoldLost())
 
 
 def _over(run: budget) -> Verdict:

@@ -47,11 +47,11 @@ def settle(record: Concluded, exchange: Exchange, exc: BaseException | None) -> 
     if record.hold_nano_usd is not None:
         record.charged_nano_usd = charged or 0
     if charged is None:
-        budgets.give_back(money)
+        budgets.give_back(money, record)
         return
     if record.usage_source == "reported":
         budgets.learn(exchange, money.about)
-    budgets.charge(money, _amounts(charged, usage))
+    budgets.charge(money, _amounts(charged, usage), record)
     if exchange.settings.alert is not None:
         budgets.tell_of_crossed(exchange, money)
 

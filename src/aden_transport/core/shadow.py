@@ -20,7 +20,7 @@ from ..policy import Index, Plan, Policy, Verdict, decide, plan_call
 from ..policy.lifted import judged_on, lifted, lifted_lines
 from ..policy.verdict import ALLOWED
 from .decide import Shadowed
-from .reserve import EMPTY, HOLD_S, Budgets, Money
+from .reserve import EMPTY, Budgets, Money
 from .runs import active_runs
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class PartlyEnforced(Budgets):
         try:
             return self._tell(exchange, money)
         except LedgerUnavailable as exc:
-            return self._without_ledger(Plan(Asked(EMPTY, "", None, 0.0), ()), exc)
+            return self._without_ledger(exc)
         except Exception as exc:  # noqa: BLE001 - what is only told must not refuse a call
             internal_fault("shadow", exc)
             return ALLOWED
@@ -90,10 +90,9 @@ class PartlyEnforced(Budgets):
         if not lines:
             return self._only_told(exchange, judged_on(plan, (), ()), waited_s)
         now = self._wall()
-        self._sweep(now)
-        outcome = self.ledger.reserve(money.op_id, [lines], now=now, expires_at=now + HOLD_S)
+        self._look_around(exchange, now)
         money.plan = free
-        money.take(outcome)
+        outcome = self._reserve(exchange, money, free, [lines], now)
         if not money.held:
             return decide(free, outcome)
         return self._only_told(exchange, judged_on(plan, lines, outcome.totals, waited_s=waited_s), waited_s)
@@ -143,8 +142,8 @@ class PartlyEnforced(Budgets):
         alerts = tuple([rule for rule in rules.alerts if rule.scope.holds(attributes)])
         return Plan(asked, self.index.match(attributes, asked.at), alerts=alerts)
 
-    def _without_ledger(self, plan: Plan, exc: LedgerUnavailable) -> Verdict:
-        verdict = super()._without_ledger(plan, exc)
+    def _without_ledger(self, exc: LedgerUnavailable) -> Verdict:
+        verdict = super()._without_ledger(exc)
         if verdict.kind == "send" or active_runs():
             return verdict
         return Shadowed("send", "allow", would=verdict)

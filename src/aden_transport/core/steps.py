@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import copy
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import RequestCancelledError
 from ..events import BeforeRequestContext
 from .attempts import Refusal
 from .wire import Rewrite
+
+if TYPE_CHECKING:
+    from ..ledger.store_thread import StoreThread
 
 __all__ = ["SEND", "Ask", "Consult", "Modify", "Refuse", "Send", "Step", "Wait"]
 
@@ -36,13 +39,30 @@ class Modify:
 
 
 class Consult:
-    """Call `run()` where waiting for a store holds up nobody else, then `then(result)`."""
+    """Call `run()` where waiting for a store holds up nobody else, then `then(result)`.
 
-    __slots__ = ("run", "then")
+    On a loop, that is on `thread`; after `timeout_s` in vain, `otherwise()` is the result, and what comes
+    later is for `late`.
+    """
 
-    def __init__(self, run: Callable[[], Any], then: Callable[[Any], Step]) -> None:
+    __slots__ = ("late", "otherwise", "run", "then", "thread", "timeout_s")
+
+    def __init__(
+        self,
+        run: Callable[[], Any],
+        then: Callable[[Any], Step],
+        *,
+        otherwise: Callable[[], Any],
+        late: Callable[[Any], object],
+        thread: StoreThread,
+        timeout_s: float,
+    ) -> None:
         self.run = run
         self.then = then
+        self.otherwise = otherwise
+        self.late = late
+        self.thread = thread
+        self.timeout_s = timeout_s
 
 
 class Wait:

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -85,6 +85,7 @@ class Lanes:
         self._changed = threading.Condition(threading.RLock())
         self._jobs: set[Job] = set()
         self._flushes: list[set[Job]] = []
+        self._afters: dict[Job, tuple[set[Job], Callable[[], object]]] = {}
         self._lanes: dict[object, Lane] = {}
         self._own: OwnLoop | None = None
 
@@ -170,6 +171,19 @@ class Lanes:
                 waited.discard(job)
             if self._flushes:
                 self._changed.notify_all()
+            left, then = self._afters.pop(job, (None, None))
+            if left is not None:
+                left.discard(job)
+        if then is not None and not left:
+            then()
+
+    def after(self, event: MetricEvent, then: Callable[[], object]) -> None:
+        """Have `then()` called once no job of `event` is left."""
+        with self._changed:
+            jobs = {job for job in self._jobs if job.event is event}
+            self._afters.update(dict.fromkeys(jobs, (jobs, then)))
+        if not jobs:
+            then()
 
     def fault(self, event: MetricEvent, exc: BaseException) -> None:
         self._fault(event, exc)

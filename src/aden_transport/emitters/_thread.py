@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from queue import SimpleQueue
 from typing import TypeAlias
 
@@ -15,8 +16,8 @@ from .base import Fault, Sink
 
 __all__ = ["EmitterThread"]
 
-_Item: TypeAlias = tuple[Sink, MetricEvent] | threading.Event | None
-"""An event for a sink, a flush that waits to be told, or None: the end."""
+_Item: TypeAlias = tuple[Sink, MetricEvent] | threading.Event | Callable[[], object] | None
+"""An event for a sink, a flush that waits to be told, what follows on events, or None: the end."""
 
 
 class EmitterThread:
@@ -65,6 +66,15 @@ class EmitterThread:
         self._thread = thread
         return True
 
+    def after(self, then: Callable[[], object]) -> None:
+        """Have `then()` called once the events so far are through."""
+        with self._lock:
+            waits = self._thread is not None or not self._queue.empty()
+            if waits:
+                self._queue.put(then)
+        if not waits:
+            then()
+
     def flush(self, timeout: float) -> bool:
         """Wait at most `timeout` seconds until the events so far are through; whether they are."""
         reached = threading.Event()
@@ -97,6 +107,8 @@ class EmitterThread:
         while (item := queue.get()) is not None:
             if isinstance(item, threading.Event):
                 item.set()
+            elif callable(item):
+                item()
             else:
                 self._emit(*item)
             del item  # a quiet program must not keep its last event alive

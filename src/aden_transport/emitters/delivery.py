@@ -108,6 +108,11 @@ class Delivery:
         except BaseException as exc:  # noqa: BLE001 - the fence between emitters and the application
             self._fault(event, exc)
 
+    def after(self, event: MetricEvent, then: Callable[[], object]) -> None:
+        """Have `then()` called once the emitters have taken `event`, which was delivered before; on any
+        thread, and it must not raise. What they keep to themselves, as a batch, is taken."""
+        self._thread.after(lambda: self._lanes.after(event, then))
+
     def flush(self, timeout: float) -> bool:
         """Wait at most `timeout` seconds until the events so far are emitted; whether they are.
 

@@ -10,19 +10,37 @@ freezing takes 0.8 µs where 0.3 µs will do.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 from .pace import Move, Turn
 
-__all__ = ["NEVER", "UNLIMITED", "Ledger", "Line", "Outcome", "Take", "Totals", "Unit"]
+__all__ = [
+    "NEVER",
+    "UNLIMITED",
+    "Intent",
+    "Ledger",
+    "Line",
+    "Outcome",
+    "Spooled",
+    "Take",
+    "Totals",
+    "Unit",
+]
 
 Unit = Literal["usd", "tokens", "calls"]
 """What a budget counts; `"usd"` in nano-dollars."""
 
 NEVER = -1
 """A bound that is not there."""
+
+Intent = Mapping[str, Any]
+"""JSON: what the event of a call needs if nobody ever ends it, under `"event"` its fields as far as they are
+known, and under `"models"` the model of each candidate."""
+
+Spooled = tuple[str, str]
+"""The id of an event, and the event as JSON."""
 
 
 UNLIMITED = 2**62
@@ -94,10 +112,26 @@ class Ledger(Protocol):
     """One critical section over all budgets. Every method may be called from any thread.
 
     Raises, where the store cannot be reached: LedgerUnavailable. Memory never does.
+
+    **The spool.** A hold may come with an intent, and the end of a hold with its event; each is written in
+    one step with the money, so that money and events cannot disagree whenever a process dies. What is left
+    of processes that are gone is had by `take_events`. Memory, which dies with its process, keeps neither;
+    Redis keeps intents only.
     """
 
+    @property
+    def spools(self) -> bool:
+        """Whether the events that come with ends are kept."""
+        ...
+
     def reserve(
-        self, op_id: str, candidates: Sequence[Sequence[Line]], *, now: float, expires_at: float
+        self,
+        op_id: str,
+        candidates: Sequence[Sequence[Line]],
+        *,
+        now: float,
+        expires_at: float,
+        intent: Intent | None = None,
     ) -> Outcome:
         """Take the first candidate that fits on all its lines.
 
@@ -109,15 +143,16 @@ class Ledger(Protocol):
         The same `op_id` again gives the same outcome while it is held, and holds nothing more. An id that is
         settled or released is forgotten: reserving it again makes a new hold. `expires_at`: when a hold that
         nobody settles is settled at its amount, disputed. `now`, `expires_at`: seconds since the epoch.
+        `intent` is kept with the hold, and goes with it.
         """
         ...
 
-    def settle(self, op_id: str, amounts: Mapping[Unit, int]) -> bool:
+    def settle(self, op_id: str, amounts: Mapping[Unit, int], *, event: Spooled | None = None) -> bool:
         """Turn a hold into spending. A unit that is not given is settled at its hold. False where there is
-        no such hold (any more). Amounts may exceed the hold."""
+        no such hold (any more); its event is not kept then. Amounts may exceed the hold."""
         ...
 
-    def release(self, op_id: str) -> bool:
+    def release(self, op_id: str, *, event: Spooled | None = None) -> bool:
         """Give a hold back whole. False where there is no such hold (any more)."""
         ...
 
@@ -126,6 +161,7 @@ class Ledger(Protocol):
 
         The end of its owner does not end it; `settle` and `release` still do. The same again is True. False
         where there is no such hold (any more), or another hold has that `ref`; it then stays as it was.
+        Its intent is forgotten: the call that began the work has its event.
         """
         ...
 
@@ -159,7 +195,24 @@ class Ledger(Protocol):
 
     def sweep(self, now: float) -> Sequence[str]:
         """Settle, at the hold and disputed, the holds whose `expires_at` is at or before `now`, and those not
-        deferred whose owner is gone; their ids. Forgets some of the keys and marks that have expired."""
+        deferred whose owner is gone; their ids. Forgets some of the keys and marks that have expired.
+        The intents of what it settles become events to take."""
+        ...
+
+    def take_events(self, most: int) -> Mapping[str, Mapping[str, Any]]:
+        """At most so many events, by id, whose processes are gone: they are now this one's to emit.
+
+        Those of settlements are what came with them. Those of swept holds are intents with `"hold"`, the
+        most that was held in nano-dollars (None: no money was), and `"candidate"`, the index of what was
+        held."""
+        ...
+
+    def forget_events(self, event_ids: Iterable[str]) -> None:
+        """Emitters have taken these events. May be done later, and then at the latest by `close`."""
+        ...
+
+    def events_dropped(self) -> int:
+        """Events that were given up, because too many, too much or too old waited for being taken."""
         ...
 
     def disputed(self) -> Mapping[str, int]:

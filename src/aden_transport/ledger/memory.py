@@ -10,11 +10,14 @@ import os
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from time import sleep
+from typing import Any, Protocol, TypeAlias
 
 from .._fork import on_fork_in_child
-from .base import Line, Outcome, Take, Totals, Unit
+from ..errors import LedgerUnavailable
+from .base import Intent, Line, Outcome, Spooled, Take, Totals, Unit
 from .idle import IdleSums
 from .pace import Move, Turn
 from .pace_memory import Paces
@@ -27,6 +30,24 @@ HOT_KEYS = 5_000
 STEPS, SWEPT = 16, 500
 """Keys that a reserve and a sweep look at, at most, to forget them or to put them away."""
 SWEPT_SHARDS = 32
+
+
+MOVED = (
+    *("reserve", "settle", "release", "defer", "settle_deferred", "raise_to", "mark_once", "totals"),
+    *("sweep", "take_events", "forget_events", "events_dropped", "disputed", "open_holds", "close"),
+)
+"""What another ledger does in the place of one that has moved there."""
+Held = tuple[str, Sequence[tuple[str, int, int, Unit, float]], Outcome, float, "str | None"]
+"""A hold: its id; per line the key, what is held and expected there, its unit and when the key expires; its
+outcome, when it expires, and the vendor's id of deferred work."""
+
+
+class Movable(Protocol):
+    """A ledger that takes over from memory."""
+
+    def adopt(self, sums: Sequence[tuple[str, int, float]], holds: Sequence[Held]) -> None:
+        """Take over what is spent, as (key, amount, when the key expires), and what is held."""
+        ...
 
 
 class MemoryLedger:
@@ -43,6 +64,8 @@ class MemoryLedger:
         self._marks = IdleSums()
         self._holds: dict[str, _Hold] = {}
         self._taken: dict[int, _Taken] = {}
+        self._moved = False
+        """Whether another ledger has taken over."""
         self._refs: dict[str, str] = {}
         self._disputed: dict[str, _Dispute] = {}
         self._now = 0.0
@@ -52,8 +75,16 @@ class MemoryLedger:
 
     # -- a call -------------------------------------------------------------------------------------
 
+    spools = False
+
     def reserve(
-        self, op_id: str, candidates: Sequence[Sequence[Line]], *, now: float, expires_at: float
+        self,
+        op_id: str,
+        candidates: Sequence[Sequence[Line]],
+        *,
+        now: float,
+        expires_at: float,
+        intent: Intent | None = None,
     ) -> Outcome:
         with self._lock:
             before = self._holds.get(op_id)
@@ -72,10 +103,11 @@ class MemoryLedger:
         """`reserve` for a call that costs `hold` at most on each of its budgets, if nothing is in force on
         any of them; else False, and nothing is held. Sums that are not in use yet are left to `reserve`.
 
-        The hold is ended by `end`, or has an `op_id` from `name` on.
+        The hold is ended by `end`, or is one like others, with `name_of(number)`, from `name` on.
         """
-        hot, found = self._hot, []
+        found = []
         with self._lock:
+            hot = self._hot
             for key, limit_held, limit_expected, quiet_below in takes:
                 sums = hot.get(key)
                 if sums is None:
@@ -85,6 +117,8 @@ class MemoryLedger:
                 if spent + sums.held + hold > limit_held or likely > limit_expected or likely >= quiet_below:
                     return False
                 found.append(sums)
+            if self._moved:
+                return False
             for sums in found:
                 sums.held += hold
                 sums.expected += expected
@@ -103,19 +137,28 @@ class MemoryLedger:
                     sums.held -= hold
                     sums.expected -= expected
                     sums.holds -= 1
+                return
+        if self._moved:
+            self.settle(name_of(number), {"usd": amount})
 
-    def name(self, number: int, op_id: str) -> None:
-        """Make what was taken a hold like others."""
+    def name(self, number: int) -> str:
+        """Make what was taken a hold like others; its `op_id`."""
         with self._lock:
-            taken = self._taken.pop(number, None)
-            if taken is not None:
-                self._holds[op_id] = _named(taken)
+            self._name(number)
+        return name_of(number)
 
-    def settle(self, op_id: str, amounts: Mapping[Unit, int]) -> bool:
+    def _name(self, number: int) -> None:
+        taken = self._taken.pop(number, None)
+        if taken is not None:
+            found, hold, expected, expires_at = taken
+            parts: list[_Part] = [(sums, "usd", hold, expected) for sums in found]
+            self._holds[name_of(number)] = _Hold(parts, expires_at, None)
+
+    def settle(self, op_id: str, amounts: Mapping[Unit, int], *, event: Spooled | None = None) -> bool:
         with self._lock:
             return self._end(op_id, amounts)
 
-    def release(self, op_id: str) -> bool:
+    def release(self, op_id: str, *, event: Spooled | None = None) -> bool:
         with self._lock:
             return self._end(op_id, None)
 
@@ -162,7 +205,7 @@ class MemoryLedger:
     def sweep(self, now: float) -> Sequence[str]:
         with self._lock:
             for number in [number for number, taken in self._taken.items() if taken[3] <= now]:
-                self._holds[str(number)] = _named(self._taken.pop(number))
+                self._name(number)
             late = {op_id: hold for op_id, hold in self._holds.items() if hold.expires_at <= now}
             for op_id, hold in late.items():
                 self._end(op_id, {})
@@ -181,8 +224,52 @@ class MemoryLedger:
     def open_holds(self) -> int:
         return len(self._holds) + len(self._taken)
 
+    def take_events(self, most: int) -> Mapping[str, Mapping[str, Any]]:
+        return {}
+
+    def forget_events(self, event_ids: Iterable[str]) -> None:
+        """There are none."""
+
+    def events_dropped(self) -> int:
+        return 0
+
     def close(self) -> None:
         """Nothing to let go of."""
+
+    # -- in place of it -----------------------------------------------------------------------------
+
+    def move_to(self, other: Movable) -> int:
+        """Hand over to `other`, which does everything from now on. The sums of how many keys stayed behind:
+        of keys that nobody used of late only the hashes are known.
+
+        Raises: LedgerUnavailable, and goes on as before.
+        """
+        with self._lock:
+            for number in list(self._taken):
+                self._name(number)
+            sums = [(key, each.spent, each.expires_at) for key, each in self._hot.items()]
+            other.adopt(sums, self._held())
+            moved = frozenset(self._holds)
+            self._moved = True
+            for name in MOVED:
+                setattr(self, name, getattr(other, name))
+        # Threads that waited for the lock meanwhile have gone on in here.
+        sleep(0.001)
+        with self._lock, suppress(LedgerUnavailable):
+            other.adopt([], [hold for hold in self._held() if hold[0] not in moved])
+        return len(self._idle)
+
+    def _held(self) -> list[Held]:
+        return [
+            (
+                op_id,
+                [(sums.key, held, likely, unit, sums.expires_at) for sums, unit, held, likely in hold.parts],
+                hold.outcome or Outcome("held", 0, ()),
+                hold.expires_at,
+                hold.ref,
+            )
+            for op_id, hold in self._holds.items()
+        ]
 
     # -- within the lock ----------------------------------------------------------------------------
 
@@ -313,9 +400,9 @@ class _Hold:
         self.ref: str | None = None
 
 
-def _named(taken: _Taken) -> _Hold:
-    found, hold, expected, expires_at = taken
-    return _Hold([(sums, "usd", hold, expected) for sums in found], expires_at, None)
+def name_of(number: int) -> str:
+    """The `op_id` of what was taken under a number of 64 bits."""
+    return f"{number:016x}"
 
 
 class _Dispute:

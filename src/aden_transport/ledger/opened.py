@@ -1,37 +1,124 @@
-"""A ledger by its address."""
+"""A ledger by its address, and which one is taken where none is named."""
 
 from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
 
 from ..errors import ConfigurationError
 from .base import Ledger
 from .memory import MemoryLedger
+from .prefork import family
 
-__all__ = ["open_ledger"]
+__all__ = ["Choice", "choose", "choose_for_run", "open_ledger", "opened"]
+
+ALONE = 'give MeterOptions(ledger="sqlite:///path") a folder that can be written, or use Redis'
 
 
-def open_ledger(address: str | None, *, lasting: bool) -> Ledger:
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Where the sums of budgets are kept, and why there."""
+
+    address: str
+    """`"memory"`, `"sqlite:///path"` or `"redis://…"`."""
+    reason: str
+    """One line for people."""
+    shared: bool
+    """Whether all processes of the program see the same sums."""
+    of_run: bool = False
+    """Whether the sums end with the run of the program."""
+    warning: str | None = None
+    """What is not as it should be, and what to change."""
+
+
+def choose(address: str | None, *, lasting: bool) -> Choice:
     """`"memory"`, `"sqlite:///path/to/file"`, `"redis://host"`; None takes the user's own file where sums
-    have to outlast the process, and memory otherwise or where no file can be written.
+    have to outlast the process, and else a ledger of this run: memory, or a file that its workers share.
 
-    Raises: ConfigurationError for another address, or a library that is missing.
+    Opens nothing. Raises: ConfigurationError for an address that is none.
     """
     if address is None:
-        from .sqlite import SqliteLedger, default_path
+        if not lasting:
+            return choose_for_run()
+        from .sqlite import default_path
 
-        path = default_path("budgets") if lasting else None
-        return MemoryLedger() if path is None else SqliteLedger(path)
-    kind, _, rest = address.partition(":")
+        path = default_path("budgets")
+        if path is not None:
+            return Choice(f"sqlite:///{path}", "a budget has a period: its sums outlast the program", True)
+        run = choose_for_run()
+        why = f"no file can be written in the user's folder of states, so sums are lost at the end; {ALONE}"
+        return Choice(run.address, run.reason, run.shared, run.of_run, run.warning or why)
     if address == "memory":
-        return MemoryLedger()
+        return _memory_as_told()
+    kind, _, rest = address.partition(":")
     if kind == "sqlite" and rest.startswith("///") and len(rest) > 3:
-        from .sqlite import SqliteLedger
-
-        return SqliteLedger(rest[2:] if rest.startswith("////") else rest[3:])
-    if kind in ("redis", "rediss", "unix", "valkey"):
-        from .redis import RedisLedger
-
-        return RedisLedger(address.replace("valkey", "redis", 1) if kind == "valkey" else address)
+        return Choice(address, "the options name this file", True)
+    if kind in ("redis", "rediss", "unix", "valkey") and rest.startswith("//"):
+        return Choice(address, "the options name this server", True)
     raise ConfigurationError(
         f'MeterOptions(ledger={address.partition("@")[0]!r}) is none of "memory", '
         '"sqlite:///path/to/file", "sqlite:////absolute/path" and "redis://host:6379/0".'
     )
+
+
+def choose_for_run(*, has_workers: bool = False) -> Choice:
+    """Where this run's sums are kept: in memory, or in a file as soon as there are workers."""
+    from .run_files import run_path
+
+    kin = family()
+    if not (kin.is_worker or kin.has_workers or has_workers):
+        return Choice("memory", "no budget has a period, and this process is alone", False, of_run=True)
+    path = run_path(kin.root)
+    if path is None:
+        why = "no file can be written for this run"
+        return Choice(
+            "memory", why, False, of_run=True, warning=f"{why}: each worker has the whole limit; {ALONE}"
+        )
+    root = kin.root.partition(":")[0]
+    reason = f"no budget has a period; the workers of process {root} share this run's sums"
+    return Choice(f"sqlite:///{path}", reason, True, of_run=True, warning=_uwsgi_without_threads())
+
+
+def _memory_as_told() -> Choice:
+    kin = family()
+    warning = None
+    if kin.is_worker or kin.has_workers:
+        warning = (
+            'MeterOptions(ledger="memory"): each worker has the whole limit; leave ledger=… out to share it'
+        )
+    return Choice("memory", "the options say so", False, warning=warning)
+
+
+def _uwsgi_without_threads() -> str | None:
+    """uWSGI runs no thread but its own unless it is asked to."""
+    uwsgi = sys.modules.get("uwsgi")
+    if uwsgi is None:
+        return None
+    given = getattr(uwsgi, "opt", {})
+    if any(name in given or name.encode() in given for name in ("enable-threads", "threads")):
+        return None
+    return "uWSGI runs without --enable-threads: what calls cost is settled only at the worker's end"
+
+
+def open_ledger(address: str | None, *, lasting: bool, timeout_s: float = 0.25) -> Ledger:
+    """The ledger that `choose` takes.
+
+    Raises: ConfigurationError for an address that is none, or a library that is missing.
+    """
+    return opened(choose(address, lasting=lasting), timeout_s=timeout_s)
+
+
+def opened(choice: Choice, *, timeout_s: float = 0.25) -> Ledger:
+    """Raises: ConfigurationError for a library that is missing."""
+    address = choice.address
+    kind, _, rest = address.partition(":")
+    if address == "memory":
+        return MemoryLedger()
+    if kind == "sqlite":
+        from .sqlite import SqliteLedger
+
+        return SqliteLedger(rest[3:], timeout_s=timeout_s)
+    from .redis import RedisLedger
+
+    url = address.replace("valkey", "redis", 1) if kind == "valkey" else address
+    return RedisLedger(url, timeout_s=timeout_s)

@@ -18,15 +18,15 @@ import hashlib
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .._fork import current_pid, random_bits
-from .._json import dumps
+from .._json import dumps, loads
 from ..errors import ConfigurationError, LedgerUnavailable
-from .base import NEVER, Line, Outcome, Totals, Unit
+from .base import NEVER, Intent, Line, Outcome, Spooled, Totals, Unit
 from .owner import host_name, is_gone, owner_of
 from .pace import KEPT_S, Move, Told, Turn
 
@@ -67,8 +67,18 @@ class RedisLedger:
 
     # -- a call -------------------------------------------------------------------------------------
 
+    @property
+    def spools(self) -> bool:
+        return False
+
     def reserve(
-        self, op_id: str, candidates: Sequence[Sequence[Line]], *, now: float, expires_at: float
+        self,
+        op_id: str,
+        candidates: Sequence[Sequence[Line]],
+        *,
+        now: float,
+        expires_at: float,
+        intent: Intent | None = None,
     ) -> Outcome:
         host, owner = _process(current_pid())
         reply = self._run(
@@ -80,14 +90,15 @@ class RedisLedger:
             due=_score(expires_at),
             host=host,
             owner=owner,
+            **_intent(intent),
         )
         kind, candidate, line, fits_expected, *sums = reply
         return Outcome(_KINDS[kind], candidate, _totals(sums), line, bool(fits_expected))
 
-    def settle(self, op_id: str, amounts: Mapping[Unit, int]) -> bool:
+    def settle(self, op_id: str, amounts: Mapping[Unit, int], *, event: Spooled | None = None) -> bool:
         return bool(self._run("settle", op_id=_text(op_id), amounts=_checked(amounts)))
 
-    def release(self, op_id: str) -> bool:
+    def release(self, op_id: str, *, event: Spooled | None = None) -> bool:
         return bool(self._run("release", op_id=_text(op_id)))
 
     def defer(self, op_id: str, ref: str, *, expires_at: float) -> bool:
@@ -160,6 +171,16 @@ class RedisLedger:
             swept += [op_id.decode() for op_id in op_ids]
         return swept
 
+    def take_events(self, most: int) -> Mapping[str, Mapping[str, Any]]:
+        reply = self._run("take_events", most=most)
+        return {each.decode(): _swept(text) for each, text in zip(reply[::2], reply[1::2], strict=True)}
+
+    def forget_events(self, event_ids: Iterable[str]) -> None:
+        self._run("forget_events", event_ids=list(event_ids))
+
+    def events_dropped(self) -> int:
+        return int(self._run("events_dropped"))
+
     def disputed(self) -> Mapping[str, int]:
         reply = self._run("disputed")
         return {key.decode(): int(amount) for key, amount in zip(reply[::2], reply[1::2], strict=True)}
@@ -217,6 +238,19 @@ def _row(line: Line) -> tuple[Any, ...]:
         _ms(line.expires_at),
         [_text(key) for key in line.also],
     )
+
+
+def _intent(intent: Intent | None) -> dict[str, str]:
+    if intent is None:
+        return {}
+    return {"event_id": str(intent["event"]["event_id"]), "intent": str(dumps(intent), "utf-8")}
+
+
+def _swept(text: bytes) -> dict[str, Any]:
+    """An event that a sweep left."""
+    hold, candidate, intent = text.split(b" ", 2)
+    told: dict[str, Any] = loads(intent)
+    return told | {"hold": None if int(hold) < 0 else int(hold), "candidate": int(candidate)}
 
 
 def _check(amount: int) -> None:

@@ -10,6 +10,8 @@
 -- {prefix}:refs          hash  the vendor's id of deferred work → op_id
 -- {prefix}:owned:<host>  hash  op_id → the process that has to settle it
 -- {prefix}:disputed      hash  key → nano-dollars
+-- {prefix}:events        hash  event id → what was held, the candidate's index, the intent: of swept holds
+-- {prefix}:dropped       how many of these found no room
 --
 -- Numbers are doubles: exact up to 2^53, which the caller keeps to. What is written is written as digits,
 -- since a double turned to text by itself is rounded to 14 of them.
@@ -17,6 +19,8 @@
 local base = KEYS[1] .. ':'
 local HOLDS, DUE = base .. 'holds', base .. 'due'
 local REFS, DISPUTED = base .. 'refs', base .. 'disputed'
+local EVENTS, DROPPED = base .. 'events', base .. 'dropped'
+local MOST_EVENTS = 50000
 
 local NEVER = -1
 local HOUR = 3600 * 1000
@@ -188,6 +192,22 @@ local function unlink(op_id, hold)
   end
 end
 
+-- Leave the intent of a hold that nobody ended, for whoever takes it.
+local function leave(hold)
+  if redis.call('HLEN', EVENTS) >= MOST_EVENTS then
+    redis.call('INCR', DROPPED)
+    return
+  end
+  local most = -1
+  for _, line in ipairs(hold.lines) do
+    if line.unit == 'usd' then
+      most = math.max(most, line.hold)
+    end
+  end
+  local told = digits(most) .. ' ' .. digits(hold.reply[2]) .. ' ' .. hold.intent
+  redis.call('HSET', EVENTS, hold.event_id, told)
+end
+
 -- End a hold. `amounts` by unit become spending, and the hold itself where a unit is not among them;
 -- without `amounts` it is given back. True if it was there.
 --
@@ -210,6 +230,9 @@ local function finish(op_id, amounts, disputed)
       redis.call('HINCRBY', DISPUTED, line.key, digits(line.hold))
     end
     keep(sums, line.expires, hold.now)
+  end
+  if disputed and hold.intent then
+    leave(hold)
   end
   return true
 end
@@ -242,6 +265,7 @@ function run.reserve(ask)
     return reply
   end
   local hold = {reply = reply, host = ask.host, now = ask.now, lines = {}}
+  hold.event_id, hold.intent = ask.event_id, ask.intent
   for i, line in ipairs(ask.candidates[reply[2] + 1]) do
     local expires = later(line[EXPIRES], ask.kept)
     hold.lines[i] = {
@@ -276,7 +300,7 @@ function run.defer(ask)
     return 0
   end
   unlink(ask.op_id, hold)
-  hold.ref = ask.ref
+  hold.ref, hold.intent = ask.ref, nil
   for _, line in ipairs(hold.lines) do
     line.expires = later(line.expires, ask.kept)
     keep(sums_at(line.key), line.expires, ask.now)
@@ -374,6 +398,30 @@ function run.sweep(ask)
     disputes()
   end
   return reply
+end
+
+-- Id and text of at most so many events that sweeps left.
+function run.take_events(ask)
+  local reply, cursor = {}, '0'
+  repeat
+    local found = redis.call('HSCAN', EVENTS, cursor, 'COUNT', digits(ask.most))
+    cursor = found[1]
+    for i = 1, math.min(#found[2], 2 * ask.most - #reply) do
+      reply[#reply + 1] = found[2][i]
+    end
+  until cursor == '0' or #reply >= 2 * ask.most
+  return reply
+end
+
+function run.forget_events(ask)
+  for _, event_id in ipairs(ask.event_ids) do
+    redis.call('HDEL', EVENTS, event_id)
+  end
+  return 1
+end
+
+function run.events_dropped()
+  return tonumber(redis.call('GET', DROPPED) or 0)
 end
 
 run.disputed = disputes

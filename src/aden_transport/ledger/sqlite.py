@@ -22,16 +22,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .. import _json
+from .._fork import on_fork_in_child
 from ..errors import LedgerUnavailable
-from . import pace_sqlite
-from .base import Line, Outcome, Totals, Unit
+from . import pace_sqlite, spool
+from .base import Intent, Line, Outcome, Spooled, Totals, Unit
+from .memory import Held
 from .owner import is_gone, owner_of
 from .pace import Move, Turn
 from .rule import judge
 
 __all__ = ["SqliteLedger", "default_path"]
 
-VERSION = 1
+VERSION = 2
 """Of the schema, as `PRAGMA user_version`."""
 SCHEMA = (
     """CREATE TABLE sums (
@@ -42,14 +44,16 @@ SCHEMA = (
     "CREATE INDEX sums_disputed ON sums (key) WHERE disputed > 0",
     """CREATE TABLE holds (
         op_id TEXT PRIMARY KEY, owner TEXT NOT NULL, ref TEXT, expires_at REAL NOT NULL,
-        lines TEXT NOT NULL, outcome TEXT NOT NULL) WITHOUT ROWID""",
+        lines TEXT NOT NULL, outcome TEXT NOT NULL, intent TEXT) WITHOUT ROWID""",
     "CREATE UNIQUE INDEX holds_ref ON holds (ref) WHERE ref IS NOT NULL",
     """CREATE TABLE marks (
         key TEXT NOT NULL, mark TEXT NOT NULL, expires_at REAL NOT NULL,
         PRIMARY KEY (key, mark)) WITHOUT ROWID""",
     "CREATE INDEX marks_expire ON marks (expires_at) WHERE expires_at > 0",
+    *spool.SCHEMA,
     f"PRAGMA user_version = {VERSION}",
 )
+FROM_1 = ("ALTER TABLE holds ADD COLUMN intent TEXT", *spool.SCHEMA, f"PRAGMA user_version = {VERSION}")
 MOST = 2**53 - 1
 """Larger amounts count as this one."""
 SWEPT = 200
@@ -61,12 +65,14 @@ LOG_PAGES = 4000
 """Of 4 KiB, beyond which a commit writes the log back into the file, and waits for the disk. Sweeps do so
 before, as a rule."""
 
-HELD = "INSERT INTO holds (op_id, owner, expires_at, lines, outcome) VALUES (?, ?, ?, ?, ?)"
+HELD = "INSERT INTO holds (op_id, owner, expires_at, lines, outcome, intent) VALUES (?, ?, ?, ?, ?, ?)"
 ADD_HOLD = """INSERT INTO sums (key, held, expected, expires_at, holds) VALUES (?, ?, ?, ?, 1)
     ON CONFLICT (key) DO UPDATE SET
     held = held + excluded.held, expected = expected + excluded.expected, holds = holds + 1"""
 END_HOLD = """UPDATE sums SET spent = spent + ?, disputed = disputed + ?,
     held = held - ?, expected = expected - ?, holds = holds - 1 WHERE key = ?"""
+ADOPT = """INSERT INTO sums (key, spent, expires_at) VALUES (?, ?, ?)
+    ON CONFLICT (key) DO UPDATE SET spent = spent + excluded.spent"""
 RAISE = """INSERT INTO sums (key, spent, expires_at) VALUES (?, ?, ?)
     ON CONFLICT (key) DO UPDATE SET spent = max(spent, excluded.spent)"""
 
@@ -85,12 +91,24 @@ class SqliteLedger:
         self.timeout_s = timeout_s
         self._lock = threading.Lock()
         self._opened: _Opened | None = None
+        self._taken: set[str] = set()
+        """Events that emitters have taken, still to be forgotten."""
         _ledgers.add(self)
+
+    @property
+    def spools(self) -> bool:
+        return True
 
     # -- a call -------------------------------------------------------------------------------------
 
     def reserve(
-        self, op_id: str, candidates: Sequence[Sequence[Line]], *, now: float, expires_at: float
+        self,
+        op_id: str,
+        candidates: Sequence[Sequence[Line]],
+        *,
+        now: float,
+        expires_at: float,
+        intent: Intent | None = None,
     ) -> Outcome:
         op_id = _name(op_id)
         with self._transaction() as db:
@@ -100,18 +118,28 @@ class SqliteLedger:
             outcome = judge(candidates, _reader(db))
             if outcome.kind == "held":
                 lines = [_row(line) for line in candidates[outcome.candidate]]
-                held = (op_id, self._owner(), expires_at, _text(lines), _text(_plain(outcome)))
+                told = None if intent is None else _text(intent)
+                held = (op_id, self._owner(), expires_at, _text(lines), _text(_plain(outcome)), told)
                 db.execute(HELD, held)
                 db.executemany(ADD_HOLD, [(key, hold, exp, until) for key, hold, exp, _, until in lines])
             return outcome
 
-    def settle(self, op_id: str, amounts: Mapping[Unit, int]) -> bool:
-        with self._transaction() as db:
-            return _end(db, op_id, lambda unit, hold: min(amounts.get(unit, hold), MOST))
+    def settle(self, op_id: str, amounts: Mapping[Unit, int], *, event: Spooled | None = None) -> bool:
+        return self._end(op_id, lambda unit, hold: min(amounts.get(unit, hold), MOST), event)
 
-    def release(self, op_id: str) -> bool:
+    def release(self, op_id: str, *, event: Spooled | None = None) -> bool:
+        return self._end(op_id, lambda unit, hold: 0, event)
+
+    def _end(self, op_id: str, spent: Callable[[Unit, int], int], event: Spooled | None) -> bool:
         with self._transaction() as db:
-            return _end(db, op_id, lambda unit, hold: 0)
+            ended = _end(db, op_id, spent)
+            if ended and event is not None:
+                spool.add(db, event, self._owner())
+            # Every event is written and taken out again: the second of the two in the next one's transaction.
+            taken = list(self._taken)
+            spool.forget(db, taken)
+        self._taken.difference_update(taken)
+        return ended
 
     def defer(self, op_id: str, ref: str, *, expires_at: float) -> bool:
         op_id, ref = _name(op_id), _name(ref)
@@ -119,8 +147,8 @@ class SqliteLedger:
             taken = db.execute("SELECT op_id FROM holds WHERE ref = ?", (ref,)).fetchone()
             if taken is not None and taken[0] != op_id:
                 return False
-            set_to = (ref, expires_at, op_id)
-            return db.execute("UPDATE holds SET ref = ?, expires_at = ? WHERE op_id = ?", set_to).rowcount > 0
+            set_to = "UPDATE holds SET ref = ?, expires_at = ?, intent = NULL WHERE op_id = ?"
+            return db.execute(set_to, (ref, expires_at, op_id)).rowcount > 0
 
     def settle_deferred(self, ref: str, amounts: Mapping[Unit, int]) -> bool:
         with self._transaction() as db:
@@ -170,10 +198,35 @@ class SqliteLedger:
                     _end(db, op_id, lambda unit, hold: hold, disputed=True)
                 if len(found) < SWEPT:
                     _forget(db, now)
+                    spool.forget(db, list(self._taken))
+                    spool.trim(db, now)
             swept += found
             if len(found) < SWEPT:
                 self._write_back()
                 return swept
+
+    def take_events(self, most: int) -> Mapping[str, Mapping[str, Any]]:
+        with self._transaction() as db:
+            return spool.take(db, self._owner(), most)
+
+    def forget_events(self, event_ids: Iterable[str]) -> None:
+        self._taken.update(event_ids)
+
+    def events_dropped(self) -> int:
+        with self._transaction("BEGIN") as db:
+            return spool.dropped(db)
+
+    def adopt(self, sums: Sequence[tuple[str, int, float]], holds: Sequence[Held]) -> None:
+        """Take over what a ledger in memory has, as (key, spent, when it expires) and as holds."""
+        with self._transaction() as db:
+            rows = [(_name(key), min(spent, MOST), expires_at) for key, spent, expires_at in sums]
+            db.executemany(ADOPT, rows)
+            for op_id, lines, outcome, expires_at, ref in holds:
+                held = [(_name(key), *rest) for key, *rest in lines]
+                told = (_name(op_id), self._owner(), expires_at, _text(held), _text(_plain(outcome)), None)
+                db.execute(HELD, told)
+                db.execute("UPDATE holds SET ref = ? WHERE op_id = ?", (ref and _name(ref), _name(op_id)))
+                db.executemany(ADD_HOLD, [(key, hold, exp, until) for key, hold, exp, _, until in held])
 
     def disputed(self) -> Mapping[str, int]:
         with self._transaction("BEGIN") as db:
@@ -184,8 +237,17 @@ class SqliteLedger:
             count: int = db.execute("SELECT count(*) FROM holds").fetchone()[0]
             return count
 
+    def is_done(self) -> bool:
+        """Whether no hold is open and no event waits."""
+        with self._transaction("BEGIN") as db:
+            left = "SELECT EXISTS (SELECT 1 FROM holds) OR EXISTS (SELECT 1 FROM spool)"
+            return not db.execute(left).fetchone()[0]
+
     def close(self) -> None:
         """See `Ledger`. Not at all where another thread does not let go of the connection in time."""
+        if self._taken:
+            with suppress(LedgerUnavailable), self._transaction() as db:
+                spool.forget(db, list(self._taken))
         if self._lock.acquire(timeout=self.timeout_s):
             try:
                 self._let_go()
@@ -275,6 +337,7 @@ class SqliteLedger:
 
     def _renew_in_child(self) -> None:
         self._lock = threading.Lock()
+        self._taken = set()  # The parent's to forget.
 
 
 class _Opened:
@@ -326,7 +389,7 @@ def _create(db: sqlite3.Connection) -> None:
         if version > VERSION:
             raise sqlite3.OperationalError(f"a newer release of aden-transport wrote it, schema {version}")
         if version < VERSION:
-            for statement in SCHEMA:
+            for statement in SCHEMA if version == 0 else FROM_1:
                 db.execute(statement)
         db.execute("COMMIT")
     except BaseException:
@@ -415,11 +478,14 @@ def _end(
     db: sqlite3.Connection, op_id: str, spent: Callable[[Unit, int], int], *, disputed: bool = False
 ) -> bool:
     op_id = _name(op_id)
-    found = db.execute("SELECT lines FROM holds WHERE op_id = ?", (op_id,)).fetchone()
+    found = db.execute("SELECT lines, outcome, intent FROM holds WHERE op_id = ?", (op_id,)).fetchone()
     if found is None:
         return False
     db.execute("DELETE FROM holds WHERE op_id = ?", (op_id,))
     lines: list[_Row] = _json.loads(found[0])
+    if disputed and found[2] is not None:
+        money = max((hold for _, hold, _, unit, _ in lines if unit == "usd"), default=None)
+        spool.leave(db, found[2], hold=money, candidate=_outcome(found[1]).candidate)
     changes = [
         (spent(unit, hold), hold if disputed and unit == "usd" else 0, hold, expected, key)
         for key, hold, expected, unit, _ in lines
@@ -502,6 +568,5 @@ def _after_fork_in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - absent on Windows, where nothing forks
-    os.register_at_fork(
-        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
-    )
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent)
+on_fork_in_child(_after_fork_in_child)

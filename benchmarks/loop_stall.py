@@ -1,0 +1,93 @@
+"""How long an event loop stands still while its calls ask one SQLite file that four processes write.
+
+`python -m benchmarks.loop_stall [SECONDS]`: milliseconds by which a task that sleeps 1 ms wakes late,
+without a policy, with the ledger in memory, and with a file that three other processes write without a pause,
+who make reserves and settlements as fast as they can. The calls are real ones, over an in-memory transport.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import httpx2
+
+from aden_transport import MeterOptions, create_memory_emitter, instrument, uninstrument
+
+POLICY = {"type": "global", "period": "none", "limit": 1e6, "limitAction": "block"}
+BODY = {"model": "gpt-4o", "max_tokens": 10, "messages": [{"role": "user", "content": "hi"}]}
+ANSWER = {
+    "id": "1",
+    "object": "chat.completion",
+    "model": "gpt-4o",
+    "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "hi"}}],
+    "usage": {"prompt_tokens": 8, "completion_tokens": 1, "total_tokens": 9},
+}
+TICK_S = 0.001
+CALLERS = 8
+PAUSE_S = 0.005
+"""Between two calls of one caller: about 1,000 calls a second in all, were there nothing else."""
+
+
+def main(seconds: float) -> None:
+    for name, ledger, writers in (
+        ("no policy", None, 0),
+        ("memory", "memory", 0),
+        ("sqlite, alone", "sqlite", 0),
+        ("sqlite, one of 4", "sqlite", 3),
+    ):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "ledger.sqlite3")
+            address = f"sqlite:///{path}" if ledger == "sqlite" else ledger
+            others = [
+                subprocess.Popen([sys.executable, "-m", "benchmarks.ledger", "hammer", str(path)])
+                for _ in range(writers)
+            ]
+            late, waits = asyncio.run(measured(address, seconds))
+            for other in others:
+                other.kill()
+                other.wait()
+        print(
+            f"{name:18} loop late {figures(late)}   a call {figures(waits)}   {len(waits) / seconds:6.0f} /s"
+        )
+
+
+async def measured(ledger: str | None, seconds: float) -> tuple[list[float], list[float]]:
+    """Milliseconds: how late the loop was, and how long calls took."""
+    policy = None if ledger is None else POLICY
+    instrument(MeterOptions(policy=policy, ledger=ledger, emit_metric=create_memory_emitter(max_events=10)))
+    late: list[float] = []
+    waits: list[float] = []
+    end = time.perf_counter() + seconds + 0.5
+    transport = httpx2.MockTransport(lambda _: httpx2.Response(200, json=ANSWER))
+    async with httpx2.AsyncClient(transport=transport) as client:
+        callers = [asyncio.create_task(call(client, end, waits)) for _ in range(CALLERS)]
+        await asyncio.sleep(0.5)
+        waits.clear()
+        while (begin := time.perf_counter()) < end:
+            await asyncio.sleep(TICK_S)
+            late.append((time.perf_counter() - begin - TICK_S) * 1e3)
+        await asyncio.gather(*callers)
+    uninstrument()
+    return late, waits
+
+
+async def call(client: httpx2.AsyncClient, end: float, waits: list[float]) -> None:
+    while (begin := time.perf_counter()) < end:
+        await client.post("https://api.openai.com/v1/chat/completions", json=BODY)
+        waits.append((time.perf_counter() - begin) * 1e3)
+        await asyncio.sleep(PAUSE_S)
+
+
+def figures(values: list[float]) -> str:
+    values.sort()
+    at = [values[int(len(values) * share)] for share in (0.5, 0.99)]
+    return f"p50 {at[0]:6.2f} p99 {at[1]:6.2f} max {values[-1]:7.2f} ms"
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]) if len(sys.argv) > 1 else 5.0)

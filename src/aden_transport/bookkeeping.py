@@ -1,0 +1,279 @@
+"""A meter's budgets and the ledger of their sums: which it is, who shares it, and what is left in it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+from ._guard import internal_fault
+from .emitters.delivery import Delivery
+from .errors import LedgerUnavailable
+from .ledger.run_files import left_behind, remove
+from .ledger.store_thread import StoreThread
+
+if TYPE_CHECKING:
+    from .core.reserve import Budgets
+    from .events import MetricEvent
+    from .ledger.base import Ledger
+    from .ledger.opened import Choice
+    from .ledger.sqlite import SqliteLedger
+    from .options import MeterOptions
+    from .policy import Policy
+    from .pricing import PriceBook
+
+__all__ = ["Books", "budgets_of"]
+
+_log = logging.getLogger("aden.ledger")
+TAKEN_AT_ONCE = 500
+"""Events that a process takes over from those that are gone."""
+
+
+def budgets_of(
+    options: MeterOptions, policy: Policy, prices: PriceBook, former: Budgets | None, *, of_run: bool = True
+) -> Budgets:
+    """A policy, and the ledger of `options` that keeps its sums. `former`: the budgets in whose place these
+    stand; what was spent in its memory counts on. `of_run`: whether workers are to share the sums.
+
+    Raises: ConfigurationError where one of them cannot be used.
+    """
+    from .core.reserve import Budgets
+    from .ledger.memory import MemoryLedger
+    from .ledger.opened import choose, opened
+    from .policy import Index, OnUnknown, on_unknown
+
+    unknown = on_unknown(options.on_unknown)
+    if not options.fail_open:
+        unknown = unknown.over(OnUnknown("block", "block", "block", "block"))
+    choice = choose(options.ledger, lasting=policy.lasts)
+    timeout_s = options.store_timeout_ms / 1000
+    if former is not None and former.choice == choice and isinstance(former.ledger, MemoryLedger):
+        ledger: Ledger = former.ledger
+    else:
+        ledger = opened(choice, timeout_s=timeout_s)
+    inline = isinstance(ledger, MemoryLedger)
+    kind: Callable[..., Budgets] = Budgets
+    fraction = 0.0 if options.shadow_mode else options.enforce_fraction
+    if fraction < 1:
+        from .core.shadow import PartlyEnforced
+
+        kind = partial(PartlyEnforced, fraction=fraction, agent_name=options.agent_name)
+    budgets = kind(
+        Index(policy),
+        ledger,
+        prices=prices,
+        unknown=unknown,
+        wall=time.time,
+        thread=None if inline else StoreThread(),
+        timeout_s=timeout_s,
+    )
+    if of_run:
+        budgets.choice = choice
+        _tell_of(choice, budgets)
+    budgets.lay_floors(policy.budgets, time.time())
+    return budgets
+
+
+_told: set[str] = set()
+
+
+def _tell_of(choice: Choice, budgets: Budgets) -> None:
+    """What is not as it should be: once in the log, and in the first decision."""
+    budgets.note = choice.warning
+    if choice.warning is not None and choice.warning not in _told:
+        _told.add(choice.warning)
+        _log.warning("%s", choice.warning)
+
+
+class Books:
+    """One meter's budgets, and where its events go.
+
+    With a ledger that keeps events, an event is emitted at once, then written in one step with the end of its
+    hold, and forgotten when the emitters have taken it. So whatever a process dies of, another finds either
+    the hold with its intent, or the event, and emits it.
+    """
+
+    def __init__(self, budgets: Budgets, delivery: Delivery, *, emits: bool) -> None:
+        self._budgets = budgets
+        self._delivery = delivery
+        self._emits = emits
+        """Whether there is an emitter; without one events are left to processes that have one."""
+        self._left: dict[Path, SqliteLedger] = {}
+        """Files of runs that have ended."""
+        self._thread = budgets.thread
+        self._set_up()
+        if budgets.inline and budgets.choice is not None and budgets.choice.of_run:
+            from .ledger.prefork import before_children
+
+            if not _alone:
+                before_children(_share_all)
+            _alone.add(self)
+
+    def _set_up(self) -> None:
+        budgets = self._budgets
+        budgets.spools = self._emits and budgets.ledger.spools
+        budgets.intends = self._emits and not budgets.inline
+        budgets.recover = self.recover
+        if budgets.inline:
+            # A run of one process looks once after those before it, if they have left anything.
+            left = self._emits and any(left_behind())
+            self._thread = StoreThread() if left else None
+            budgets.recover = self._recover_once if left else None
+
+    # -- events -------------------------------------------------------------------------------------
+
+    def emit(self, event: MetricEvent) -> None:
+        """Emit, and have the ledger told of the end of the call's hold, with the event."""
+        record: Any = event._record
+        try:
+            self._delivery.deliver(event)
+        finally:
+            end = None if record is None else record.end
+            if end is not None and self._thread is not None:
+                self._thread.put(_End(self, end, event))
+
+    def recover(self) -> None:
+        """Emit what processes that are gone have left: in this ledger, and in those of runs that ended."""
+        self._take_over(self._budgets.ledger)
+        for path in left_behind():
+            ledger = self._left.get(path)
+            if ledger is None:
+                from .ledger.sqlite import SqliteLedger
+
+                ledger = self._left[path] = SqliteLedger(path)
+            try:
+                ledger.sweep(time.time())
+                self._take_over(ledger)
+                self._remove(path, ledger)
+            except LedgerUnavailable as exc:
+                internal_fault("ledger", exc)
+
+    def _recover_once(self) -> None:
+        self._budgets.recover = None
+        if self._thread is not None:
+            self._thread.put(self.recover)
+
+    def _take_over(self, ledger: Ledger) -> None:
+        from .core.spooled import event_of_told
+
+        if not self._emits:
+            return
+        for event_id, told in ledger.take_events(TAKEN_AT_ONCE).items():
+            forget = partial(ledger.forget_events, [event_id])
+            try:
+                event = event_of_told(told)
+            except (TypeError, LookupError) as exc:
+                internal_fault("spool", exc)
+                forget()
+                continue
+            self._delivery.deliver(event)
+            self._delivery.after(event, forget)
+
+    def _remove(self, path: Path, ledger: SqliteLedger, *, untouched: bool = True) -> None:
+        if ledger.is_done():
+            ledger.close()
+            if remove(path, untouched=untouched):
+                self._left.pop(path, None)
+
+    # -- workers ------------------------------------------------------------------------------------
+
+    def share(self) -> None:
+        """Move the sums of a run that was one process so far to where its workers will see them."""
+        from .ledger.memory import MemoryLedger
+        from .ledger.opened import choose_for_run, opened
+
+        budgets = self._budgets
+        memory = budgets.ledger
+        choice = choose_for_run(has_workers=True)
+        budgets.choice = choice
+        _tell_of(choice, budgets)
+        if choice.address == "memory" or not isinstance(memory, MemoryLedger):
+            return
+        ledger: Any = opened(choice, timeout_s=budgets.timeout_s)
+        idle = memory.move_to(ledger)
+        self._thread = StoreThread()
+        budgets.move_to(ledger, self._thread)
+        self._set_up()
+        ledger.close()
+        if idle:
+            _log.warning("what %d idle names of budgets have spent is not known to the workers", idle)
+
+    # -- the end ------------------------------------------------------------------------------------
+
+    def flush(self, timeout: float) -> bool:
+        """Have the ledger told of all ends so far, for at most `timeout` seconds; whether it was."""
+        return self._thread is None or self._thread.flush(timeout)
+
+    async def flush_async(self, timeout: float) -> bool:
+        """`flush`, without holding up the loop."""
+        from anyio import CapacityLimiter
+        from anyio.to_thread import run_sync
+
+        # Its own limiter: the application may be using all threads of the default one.
+        return await run_sync(self.flush, timeout, limiter=CapacityLimiter(1), abandon_on_cancel=True)
+
+    def end(self, timeout: float) -> None:
+        """At the interpreter's exit: as `flush`, and a last look at what others have left."""
+        thread = self._thread
+        if thread is not None:
+            if thread.is_used or self._is_first():
+                thread.put(partial(self._budgets.sweep, time.time()))
+            thread.flush(timeout)
+
+    def close(self) -> None:
+        """Let go of files and connections; the run's own file goes with its first process."""
+        from .ledger.sqlite import SqliteLedger
+
+        ledger = self._budgets.ledger
+        for each in (ledger, *self._left.values()):
+            each.close()
+        if self._is_first() and isinstance(ledger, SqliteLedger) and ledger.path.exists():
+            try:
+                self._remove(ledger.path, ledger, untouched=False)
+            except LedgerUnavailable as exc:
+                internal_fault("ledger", exc)
+
+    def _is_first(self) -> bool:
+        """Whether this is the first process of a run that has a file of its own."""
+        from .ledger.prefork import family
+
+        choice = self._budgets.choice
+        return choice is not None and choice.of_run and choice.shared and not family().is_worker
+
+
+class _End:
+    """The end of a hold, with its event, for a ledger; tried until the store answers."""
+
+    __slots__ = ("_books", "_end", "_event")
+
+    def __init__(self, books: Books, end: Callable[..., bool], event: MetricEvent) -> None:
+        self._books = books
+        self._end = end
+        self._event = event
+
+    def __call__(self) -> None:
+        from .core.reserve import HoldLost
+        from .core.spooled import spooled
+
+        books, kept = self._books, spooled(self._event)
+        if self._end(event=kept):
+            books._delivery.after(self._event, partial(books._budgets.ledger.forget_events, [kept[0]]))
+        else:
+            internal_fault("settlement", HoldLost())
+
+
+_alone: WeakSet[Books] = WeakSet()
+"""Of runs that have been one process so far, with their sums in memory."""
+
+
+def _share_all() -> None:
+    """Before this process makes its first worker."""
+    while _alone:
+        try:
+            _alone.pop().share()
+        except Exception as exc:  # noqa: BLE001 - a fork must not fail for us
+            internal_fault("ledger", exc)

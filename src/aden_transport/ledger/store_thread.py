@@ -1,0 +1,251 @@
+"""The one thread of a process that talks to a store which does I/O.
+
+Ends of holds are put here, so that no call waits for them: they are tried again while the store is away,
+in their order, and counted where they are given up. Questions of calls that wait on an event loop come here,
+too: the threads of a loop are the application's, who may be using all of them.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextvars import Context, copy_context
+from queue import Empty, SimpleQueue
+from typing import Any, TypeAlias
+from weakref import WeakSet
+
+from .._fork import on_fork_in_child
+from .._guard import internal_fault
+from ..errors import LedgerUnavailable
+
+__all__ = ["Question", "StoreThread"]
+
+LIMIT = 10_000
+"""Ends that wait. One more is given up: its hold is settled at its amount when it expires."""
+PAUSES_S = (0.1, 0.3, 1.0, 3.0, 5.0)
+"""Between two tries of an end while the store is away; the last for ever."""
+TRIED_S = 3600.0
+"""For so long; then its hold has expired in the store."""
+LIVELY = 10
+"""Questions answered within a call's patience by which a store counts as answering: the call then waits for
+those before it, and not for the store."""
+
+End: TypeAlias = Callable[[], object]
+
+
+class GivenUp(Exception):
+    """The end of a hold was not told to the store."""
+
+
+class Question:
+    """What a call asks of a store, and waits for on its loop."""
+
+    __slots__ = ("_answer", "_context", "_hand_over", "_late", "_mine", "_run")
+
+    def __init__(self, run: Callable[[], Any], late: Callable[[Any], object]) -> None:
+        self._run = run
+        self._late = late
+        """Told the answer that nobody waits for any more."""
+        self._context: Context = copy_context()
+        self._hand_over: Callable[[], object] | None = None
+        self._answer: tuple[Any, BaseException | None] = (None, None)
+        self._mine = [True]
+        """Taken out by whoever is first: the thread with the answer, or the caller who gives up."""
+
+    def give_up(self) -> bool:
+        """Whether the answer will come too late, if at all; False where it is there."""
+        return _first(self._mine)
+
+    def result(self) -> Any:
+        """The answer, once it is handed over. Raises: what asking raised."""
+        value, error = self._answer
+        if error is not None:
+            raise error
+        return value
+
+    def ask(self) -> None:
+        """On the store's thread."""
+        if not self._mine:
+            return
+        try:
+            self._answer = (self._context.run(self._run), None)
+        except BaseException as exc:  # noqa: BLE001 - handed to the caller
+            self._answer = (None, exc)
+        if not _first(self._mine):
+            self._late(self._answer[0])
+            return
+        assert self._hand_over is not None
+        try:
+            self._hand_over()
+        except RuntimeError:  # The caller's loop was closed meanwhile.
+            self._late(self._answer[0])
+
+
+def _first(token: list[bool]) -> bool:
+    try:
+        token.pop()
+    except IndexError:
+        return False
+    return True
+
+
+class StoreThread:
+    """Started by the first thing that is put; a daemon. A forked child begins with nothing."""
+
+    def __init__(self) -> None:
+        self._renew()
+        self.given_up = 0
+        """Ends that the store was never told."""
+        _threads.add(self)
+
+    def _renew(self) -> None:
+        self._queue: SimpleQueue[End | Question | _Passed] = SimpleQueue()
+        self._ends: deque[End | _Passed] = deque()
+        self._questions: deque[Question] = deque()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.RLock()  # A signal handler may put something while its thread is in here.
+        self._tries = 0
+        self._first_tried_at = 0.0
+        self._again_at = 0.0
+        self.answered = 0
+        """Questions so far."""
+
+    # -- for callers --------------------------------------------------------------------------------
+
+    @property
+    def is_used(self) -> bool:
+        """Whether anything was ever put, in this process."""
+        return self._thread is not None or not self._queue.empty()
+
+    def put(self, end: End) -> None:
+        """Have `end()` called, until it does not raise LedgerUnavailable. Does not wait."""
+        if self._queue.qsize() + len(self._ends) >= LIMIT:
+            self._give_up(GivenUp(f"{LIMIT} settlements wait for a store that does not answer"))
+            return
+        self._put(end)
+
+    def ask(self, question: Question, hand_over: Callable[[], object]) -> None:
+        """Have it asked, and `hand_over()` called on the thread once its answer is there."""
+        question._hand_over = hand_over
+        self._put(question)
+
+    def is_lively(self, answered: int) -> bool:
+        """Whether enough questions were answered since `answered` that one which still waits does so for
+        others before it, rather than for the store."""
+        return self.answered - answered >= LIVELY
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until all that was put so far is done, for at most `timeout` seconds; whether it is."""
+        if self._thread is None and (self._queue.empty() or not self._start()):
+            return self._work_off(timeout)
+        if self._thread is threading.current_thread():
+            return False
+        passed = _Passed()
+        self._put(passed)
+        return passed.wait(max(0.0, timeout))
+
+    def _put(self, item: End | Question | _Passed) -> None:
+        self._queue.put(item)
+        if self._thread is None:
+            with self._lock:
+                if self._thread is None:
+                    self._start()
+
+    def _start(self) -> bool:
+        thread = threading.Thread(target=self._run, name="aden-ledger", daemon=True)
+        self._thread = thread
+        try:
+            thread.start()
+        except RuntimeError as exc:
+            # No more threads, or the interpreter is ending: tried again with the next thing that is put.
+            self._thread = None
+            internal_fault("ledger thread", exc)
+            return False
+        return True
+
+    def _work_off(self, timeout: float) -> bool:
+        """Without a thread: at the interpreter's end none can be started any more."""
+        deadline = time.monotonic() + timeout
+        while not self._queue.empty():
+            self._sort(self._queue.get())
+        while self._ends and time.monotonic() < deadline:
+            self._end_first()
+        return not self._ends
+
+    # -- the thread ---------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self._receive()
+                if self._questions:
+                    self._questions.popleft().ask()
+                    self.answered += 1
+                # One of each, so that neither keeps the other waiting.
+                if self._ends and time.monotonic() >= self._again_at:
+                    self._end_first()
+            except BaseException as exc:  # noqa: BLE001 - the thread goes on, whatever an emitter raises
+                internal_fault("ledger", exc)
+
+    def _receive(self) -> None:
+        """Take in what was put; wait for it where nothing else is to be done."""
+        if self._questions:
+            timeout: float | None = 0.0
+        elif self._ends:
+            timeout = max(0.0, self._again_at - time.monotonic())
+        else:
+            timeout = None
+        try:
+            self._sort(self._queue.get(timeout=timeout))
+            while True:
+                self._sort(self._queue.get_nowait())
+        except Empty:
+            pass
+
+    def _sort(self, item: End | Question | _Passed) -> None:
+        if isinstance(item, Question):
+            self._questions.append(item)
+        else:
+            self._ends.append(item)
+
+    def _end_first(self) -> None:
+        end = self._ends[0]
+        try:
+            end()
+        except LedgerUnavailable as exc:
+            internal_fault("ledger", exc)
+            now = time.monotonic()
+            self._first_tried_at = self._first_tried_at or now
+            if now - self._first_tried_at < TRIED_S:
+                self._again_at = now + PAUSES_S[min(self._tries, len(PAUSES_S) - 1)]
+                self._tries += 1
+                return
+            self._give_up(exc)
+        except BaseException as exc:  # noqa: BLE001 - what cannot be told at all is not tried again
+            self._give_up(exc)
+        self._ends.popleft()
+        self._tries, self._first_tried_at, self._again_at = 0, 0.0, 0.0
+
+    def _give_up(self, exc: BaseException) -> None:
+        self.given_up += 1
+        internal_fault("settlement", exc)
+
+
+class _Passed(threading.Event):
+    """Goes through the queue and says when all before it is done."""
+
+    def __call__(self) -> None:
+        self.set()
+
+
+_threads: WeakSet[StoreThread] = WeakSet()
+
+
+def _renew_all() -> None:
+    for thread in list(_threads):
+        thread._renew()
+
+
+on_fork_in_child(_renew_all)
