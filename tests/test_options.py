@@ -23,6 +23,7 @@ def hook(*_: Any) -> Any:
 
 
 WRONG: list[tuple[str, Any, str]] = [
+    ("store_timeout_ms", 0, "must lie between"),
     *[
         (n, 7, "must be callable, not int")
         for n in (
@@ -111,6 +112,7 @@ RIGHT: dict[str, Any] = {
     "ledger": "memory",
     "on_unknown": {"price": "block"},
     "pacing": {"target": 0.9, "max_wait_ms": 5000},
+    "store_timeout_ms": 100.0,
 }
 
 

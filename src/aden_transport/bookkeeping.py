@@ -18,6 +18,7 @@ from .ledger.store_thread import StoreThread
 
 if TYPE_CHECKING:
     from .core.reserve import Budgets
+    from .core.settings import Settings
     from .events import MetricEvent
     from .ledger.base import Ledger
     from .ledger.opened import Choice
@@ -55,7 +56,9 @@ def budgets_of(
         ledger: Ledger = former.ledger
     else:
         ledger = opened(choice, timeout_s=timeout_s)
-    inline = isinstance(ledger, MemoryLedger)
+    thread = None if isinstance(ledger, MemoryLedger) else StoreThread()
+    if former is not None and thread is not None:
+        _move(former, ledger, thread)
     kind: Callable[..., Budgets] = Budgets
     fraction = 0.0 if options.shadow_mode else options.enforce_fraction
     if fraction < 1:
@@ -68,7 +71,7 @@ def budgets_of(
         prices=prices,
         unknown=unknown,
         wall=time.time,
-        thread=None if inline else StoreThread(),
+        thread=thread,
         timeout_s=timeout_s,
     )
     if of_run:
@@ -76,6 +79,20 @@ def budgets_of(
         _tell_of(choice, budgets)
     budgets.lay_floors(policy.budgets, time.time())
     return budgets
+
+
+def _move(former: Budgets, ledger: Ledger, thread: StoreThread) -> None:
+    """Take what was spent in memory along, into a file."""
+    from .ledger.memory import MemoryLedger
+    from .ledger.sqlite import SqliteLedger
+
+    if isinstance(former.ledger, MemoryLedger) and isinstance(ledger, SqliteLedger):
+        try:
+            former.ledger.move_to(ledger)
+        except LedgerUnavailable as exc:
+            internal_fault("ledger", exc)
+        else:
+            former.move_to(ledger, thread)
 
 
 _told: set[str] = set()
@@ -105,6 +122,7 @@ class Books:
         self._left: dict[Path, SqliteLedger] = {}
         """Files of runs that have ended."""
         self._thread = budgets.thread
+        self._settings: Settings | None = None
         self._set_up()
         if budgets.inline and budgets.choice is not None and budgets.choice.of_run:
             from .ledger.prefork import before_children
@@ -112,6 +130,12 @@ class Books:
             if not _alone:
                 before_children(_share_all)
             _alone.add(self)
+
+    def attach(self, settings: Settings) -> None:
+        """Have the events of these settings pass here, as soon as the ledger keeps any."""
+        self._settings = settings
+        if not self._budgets.inline:
+            settings.emit = self.emit
 
     def _set_up(self) -> None:
         budgets = self._budgets
@@ -198,6 +222,8 @@ class Books:
         self._thread = StoreThread()
         budgets.move_to(ledger, self._thread)
         self._set_up()
+        if self._settings is not None:
+            self._settings.emit = self.emit
         ledger.close()
         if idle:
             _log.warning("what %d idle names of budgets have spent is not known to the workers", idle)

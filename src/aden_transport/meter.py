@@ -75,7 +75,7 @@ class Meter:
         self._run_budgets: Budgets | None = None
         self.settings = Settings(
             owner=self,
-            emit=self.delivery.deliver if self.books is None else self.books.emit,
+            emit=self.delivery.deliver,
             alert=None if self.alerts is None else self.alerts.deliver,
             blocked=None if self.blocked is None else self.blocked.deliver,
             prices=prices,
@@ -96,6 +96,8 @@ class Meter:
             run_budgets=self._budgets_of_runs,
             pacer=self.pacer,
         )
+        if self.books is not None:
+            self.books.attach(self.settings)
         meters.add(self)
         if former is not None:
             former.stop_watching()
@@ -109,7 +111,7 @@ class Meter:
             self.held_to = bounds
             self.budgets = self.settings.budgets = self._budgets_of_policy(self.settings.prices, None)
             assert self.books is not None
-            self.settings.emit = self.books.emit
+            self.books.attach(self.settings)
 
     def _budgets_of_policy(self, prices: PriceBook, former: Meter | None) -> Budgets:
         from .policy import PolicyFile, load

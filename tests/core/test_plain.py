@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aden_transport.core.exchange import Exchange
@@ -86,6 +86,7 @@ def bodies(place: str) -> st.SearchStrategy[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("place", PLACES)
+@settings(deadline=None)
 @given(st.data())
 def test_a_plain_call_costs_what_the_full_reading_says(place: str, data: st.DataObject) -> None:
     body = data.draw(bodies(place))

@@ -408,15 +408,19 @@ class Budgets:
         else:
             record.end = end  # Whoever emits the event does both.
 
-    def tell_of_crossed(self, exchange: Exchange, money: Money) -> None:
+    def tell_of_crossed(self, exchange: Exchange, money: Money, record: Concluded) -> None:
         """Tell of the alerts that a settlement has brought into force, once it is made."""
         plan = self._alerting(exchange, money)
         if plan is not None:
-            self._tell_where_alerting(exchange, plan)
+            self._tell_where_alerting(exchange, plan, record)
 
-    def _tell_where_alerting(self, exchange: Exchange, plan: Plan) -> None:
+    def _tell_where_alerting(self, exchange: Exchange, plan: Plan, record: Concluded | None = None) -> None:
         if plan.alerts or any(match.terms.ladder.alerts for match in plan.matches):
-            self._later(partial(self._tell_of_crossed, exchange, plan))
+            tell = partial(self._tell_of_crossed, exchange, plan)
+            if record is not None and record.end is not None:
+                record.end = partial(_end_and_tell, record.end, tell)
+            else:
+                self._later(tell)
 
     def _alerting(self, exchange: Exchange, money: Money) -> Plan | None:
         """The plan whose alerts are in force."""
@@ -471,6 +475,15 @@ class HoldLost(Exception):
 def _told(end: Callable[[], bool]) -> None:
     if not end():
         internal_fault("settlement", HoldLost())
+
+
+def _end_and_tell(end: Callable[..., bool], tell: Callable[[], None], **given: Any) -> bool:
+    ended = end(**given)
+    try:
+        tell()
+    except LedgerUnavailable as exc:
+        internal_fault("ledger", exc)
+    return ended
 
 
 def _over(run: budget) -> Verdict:

@@ -53,7 +53,7 @@ def settle(record: Concluded, exchange: Exchange, exc: BaseException | None) -> 
         budgets.learn(exchange, money.about)
     budgets.charge(money, _amounts(charged, usage), record)
     if exchange.settings.alert is not None:
-        budgets.tell_of_crossed(exchange, money)
+        budgets.tell_of_crossed(exchange, money, record)
 
 
 def _ref(exchange: Exchange, work: Work) -> str:

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from time import sleep
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 from .._fork import on_fork_in_child
 from ..errors import LedgerUnavailable
@@ -105,24 +105,24 @@ class MemoryLedger:
 
         The hold is ended by `end`, or is one like others, with `name_of(number)`, from `name` on.
         """
-        found = []
+        found: list[_Sums] = []
         with self._lock:
             hot = self._hot
             for key, limit_held, limit_expected, quiet_below in takes:
                 sums = hot.get(key)
-                if sums is None:
-                    return False
+                if sums is None or self._moved:
+                    return _undone(found, hold, expected)
                 spent = sums.spent
-                likely = spent + sums.expected + expected
-                if spent + sums.held + hold > limit_held or likely > limit_expected or likely >= quiet_below:
-                    return False
-                found.append(sums)
-            if self._moved:
-                return False
-            for sums in found:
-                sums.held += hold
-                sums.expected += expected
+                held, likely = sums.held + hold, sums.expected + expected
+                if (
+                    spent + held > limit_held
+                    or spent + likely > limit_expected
+                    or spent + likely >= quiet_below
+                ):
+                    return _undone(found, hold, expected)
+                sums.held, sums.expected = held, likely
                 sums.holds += 1
+                found.append(sums)
             self._taken[number] = (found, hold, expected, expires_at)
         return True
 
@@ -398,6 +398,14 @@ class _Hold:
         self.expires_at = expires_at
         self.outcome = outcome
         self.ref: str | None = None
+
+
+def _undone(found: Iterable[_Sums], hold: int, expected: int) -> Literal[False]:
+    for sums in found:
+        sums.held -= hold
+        sums.expected -= expected
+        sums.holds -= 1
+    return False
 
 
 def name_of(number: int) -> str:
