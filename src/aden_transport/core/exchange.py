@@ -161,9 +161,9 @@ class Exchange:
     def money(self) -> Money | None:
         """What is held, and why; None where no budget was asked."""
         held = self.held
-        if held.__class__ is tuple:
+        if isinstance(held, tuple):
             held = self.held = held[0].named(self, held)
-        return held  # type: ignore[return-value]
+        return held
 
     @money.setter
     def money(self, money: Money | None) -> None:

@@ -20,6 +20,7 @@ __all__ = ["DEFAULT_OUTPUT", "Expectation", "Learned"]
 
 DEFAULT_OUTPUT = 500
 """Output tokens that are expected before any answer was seen, where the request allows as many."""
+UNKNOWN = (1.0, DEFAULT_OUTPUT, 0)
 WEIGHT = 0.1
 """Of a new answer in the means, once there were ten; before that each counts alike."""
 QUANTILE = 0.9
@@ -143,10 +144,15 @@ class Expectation:
         found = self._keys.get((model, feature[:MAX_NAME])) if feature is not None else None
         return found or self._keys.get((model, None))
 
-    def means(self, model: str, feature: str | None) -> tuple[float, float]:
-        """Reported input tokens for one that was estimated, and output tokens, as they are expected."""
-        found = self._find(model, feature)
-        return (1.0, DEFAULT_OUTPUT) if found is None else (found.input_ratio, found.output)
+    def means(self, model: str, feature: str | None) -> tuple[float, float, int]:
+        """Reported input tokens for one that was estimated, and output tokens, as they are expected; and of
+        how many answers that was learned."""
+        if len(model) > MAX_NAME:
+            model = model[:MAX_NAME]
+        keys = self._keys
+        found = keys.get((model, feature[:MAX_NAME])) if feature is not None else None
+        found = found or keys.get((model, None))
+        return UNKNOWN if found is None else (found.input_ratio, found.output, found.answers)
 
     def output_quantile(self, model: str, feature: str | None) -> int | None:
         """For `hold_nano` where a budget is not hard and the request names no cap."""
@@ -164,7 +170,7 @@ class Expectation:
         found, most = self._find(model, feature), bound.usage
         if found is None and most is None:
             return None
-        ratio, mean = self.means(model, feature)
+        ratio, mean, _ = self.means(model, feature)
         given, output = math.ceil(estimated_input * ratio), math.ceil(mean)
         if most is None:
             return NormalizedUsage(given, output)

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._guard import internal_fault
 from ..errors import LedgerUnavailable
@@ -345,7 +345,7 @@ def _cap(exchange: Exchange) -> float | None:
     """How long the request lets the answer be."""
     body = exchange.body
     for name in exchange.call.operation.output_cap:
-        value = body.get(name)
+        value: Any = body.get(name)
         if value.__class__ is int and value >= 0:
             return float(value)
     return None

@@ -18,11 +18,14 @@ from .expectation import Expectation
 from .rewrite import MAX_PARSED_REQUEST
 
 if TYPE_CHECKING:
+    from .classify import Call
     from .exchange import Exchange
 
 __all__ = ["Amounts", "PlainCalls"]
 
 HELD_AT_MOST = 1024
+WELL_KNOWN, OTHERS = 100, 7
+"""From so many answers on, of each kind of call one in eight teaches what to expect."""
 
 SHARED = frozenset(
     {
@@ -71,7 +74,8 @@ TOOL_MEMBERS = frozenset(
 
 
 Amounts: TypeAlias = tuple[int, int, int]
-"""What a plain call costs at most and probably, in nano-dollars; tokens of its input as its bytes tell."""
+"""What a plain call costs at most and probably, in nano-dollars; tokens of its input as its bytes tell, or 0
+where nothing is to be learned of it."""
 
 
 class _Kind:
@@ -127,7 +131,7 @@ class PlainCalls:
         self._prices = prices
         self._ceilings = ceilings
         self._learned = learned
-        self._kinds: dict[tuple[str, str, str | None], _Kind] = {}
+        self._kinds: dict[tuple[Call, str | None], _Kind] = {}
 
     def amounts(self, exchange: Exchange, expects: bool, hard: bool) -> Amounts | None:
         """None where the call is not plain.
@@ -137,7 +141,7 @@ class PlainCalls:
         """
         # One function, as it is in the path of every call: several take half as much again.
         call, raw, body = exchange.call, exchange.wire.body, exchange.body
-        kind = self._kinds.get((call.vendor.id, call.operation.name, exchange.model))
+        kind = self._kinds.get((call, exchange.model))
         if kind is None or exchange.started_at >= kind.until:
             kind = self._kind(exchange)
         if raw is None or not kind.rates or not body.keys() <= kind.members:
@@ -182,16 +186,22 @@ class PlainCalls:
         if not expects:
             return hold, hold, 0
         about = (size + 3) >> 2
-        likely = self._expected(exchange, rates, about, size, output)
+        likely, answers = self._expected(exchange, rates, about, size, output)
+        if answers > WELL_KNOWN and exchange.number & OTHERS:
+            about = 0
         return hold, likely if likely < hold else hold, about
 
-    def _expected(self, exchange: Exchange, rates: TextRates, about: int, size: int, output: int) -> int:
+    def _expected(
+        self, exchange: Exchange, rates: TextRates, about: int, size: int, output: int
+    ) -> tuple[int, int]:
+        """Nano-dollars, and of how many answers this was learned."""
         metadata = exchange.metadata
         feature = None if metadata is None else metadata.get("feature")
-        ratio, mean = self._learned.means(exchange.model or "", feature)
+        ratio, mean, answers = self._learned.means(exchange.model or "", feature)
         given, likely = ceil(about * ratio), ceil(mean)
         total = (given if given < size else size) * rates.input
-        return rates.cost(total + (likely if likely < output else output) * rates.output)
+        total += (likely if likely < output else output) * rates.output
+        return total if rates.divisor == 1 else rates.cost(total), answers
 
     def _usual(self, exchange: Exchange, most: int | None) -> int | None:
         metadata = exchange.metadata
@@ -219,7 +229,7 @@ class PlainCalls:
         kind.output = ceiling.context if ceiling.output is None else ceiling.output
         if len(self._kinds) >= HELD_AT_MOST:
             self._kinds.clear()
-        self._kinds[vendor.id, operation.name, model] = kind
+        self._kinds[call, model] = kind
         return kind
 
 
@@ -268,8 +278,12 @@ def _others(kind: _Kind, body: Mapping[str, Any]) -> int:
 
 def _cap(kind: _Kind, body: Mapping[str, Any]) -> int | None:
     """The largest of the bounds that the request names, else the model's own."""
-    caps = [value for name in kind.caps if (value := body.get(name)).__class__ is int and value > 0]
-    return min(max(caps), MAX_COUNT) if caps else kind.output
+    most = 0
+    for name in kind.caps:
+        value: Any = body.get(name)
+        if value.__class__ is int and value > most:
+            most = value
+    return min(most, MAX_COUNT) if most else kind.output
 
 
 def _marked(rates: TextRates, raw: bytes) -> int:

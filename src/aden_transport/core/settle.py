@@ -25,7 +25,7 @@ def settle(record: Concluded, exchange: Exchange, exc: BaseException | None) -> 
     """End the hold of an attempt that has ended, and write down what was held and charged."""
     held, cost, reading = exchange.held, record.cost_nano_usd, exchange.reading
     work = None if reading is None else reading.work
-    if held.__class__ is tuple and cost is not None and record.usage_source == "reported" and work is None:
+    if isinstance(held, tuple) and cost is not None and record.usage_source == "reported" and work is None:
         # Nearly every call.
         record.hold_nano_usd, record.charged_nano_usd = held[1], cost
         held[0].end_plain(exchange, held, cost)
