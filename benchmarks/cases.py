@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter_ns
 from types import ModuleType, TracebackType
@@ -34,6 +34,8 @@ class Case:
     degrades: bool = False
     aden_header: bool = False
     sdk: bool = False
+    policy: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
+    """Enforced with the ledger in memory, and compared with the same call metered without it."""
     reads_event: bool = False
     """The emitter reads the event in the call, so that what is put off until then is paid as well."""
     gate: bool = False
@@ -46,7 +48,18 @@ def _case(name: str, title: str, instructions: float | None, us: float | None, *
     return Case(name, title, max_instructions=instructions, max_us=us, **more)
 
 
-CALL, REWRITTEN = (80_000, 25.0), (350_000, 120.0)
+CALL, REWRITTEN, ENFORCED = (80_000, 25.0), (350_000, 120.0), (30_000, 8.0)
+BLOCKING = {"type": "global", "limit": 100_000, "limitAction": "block"}
+LADDER = {
+    **BLOCKING,
+    "period": "monthly",
+    "thresholds": [
+        {"percent": 50, "action": "alert"},
+        {"percent": 80, "action": "degrade", "degradeTo": "gpt-4o-mini"},
+        {"percent": 95, "action": "throttle", "delayMs": 2000},
+    ],
+}
+PERSONAL = [BLOCKING, {**LADDER, "type": "customer", "name": "*"}]
 EVENT, GZIPPED = (1_000, 0.3), (None, 1.0)
 
 CASES = (
@@ -59,6 +72,9 @@ CASES = (
     _case("degrade", "JSON call, model degraded by a hook", *REWRITTEN, degrades=True),
     _case("degrade-async", "the same, async", *REWRITTEN, degrades=True, asynchronous=True),
     _case("header", "JSON call, x-aden-* header taken out", *REWRITTEN, aden_header=True),
+    _case("budget", "one budget that blocks, beside metering", *ENFORCED, policy=BLOCKING),
+    _case("ladder", "one budget with a ladder, beside metering", *ENFORCED, policy=LADDER),
+    _case("budgets", "two budgets, one made by a template", None, None, policy=PERSONAL),
     _case("gate", "request to a host that is no vendor", None, 1.0, vendor="none", gate=True),
     _case("stream", "stream, httpx2", *EVENT, stream=True),
     _case("stream-async", "stream, httpx2, async", *EVENT, stream=True, asynchronous=True),
@@ -156,11 +172,12 @@ def prepare(case: Case, *, metered: bool) -> tuple[Measure, Check]:
     module = importlib.import_module(case.library)
     if case.gate:
         module.Client._send_single_request = _nothing
-    events = _instrumented(case) if metered else None
+    enforced = case.policy if metered else None
+    events = _instrumented(case, enforced) if metered or case.policy is not None else None
 
     def check(calls: int) -> None:
         if events is not None:
-            _check(case, events, calls)
+            _check(case, events, calls, enforced=enforced is not None)
             events.clear()
 
     return _measure(case, module), check
@@ -170,14 +187,24 @@ def _nothing(self: Any, request: Any) -> None:
     """In place of `Client._send_single_request`, whose parameters it must have."""
 
 
-def _instrumented(case: Case) -> list[Any]:
+def _instrumented(case: Case, policy: Any) -> list[Any]:
     from aden_transport import BeforeRequestResult, MeterOptions, create_memory_emitter, instrument
 
     kept = create_memory_emitter()
     result = BeforeRequestResult.degrade("gpt-4o-mini", "benchmark")
     hook = (lambda params, context: result) if case.degrades else None
     emitter = _reading(kept) if case.reads_event else kept
-    instrument(MeterOptions(emit_metric=emitter, before_request=hook, async_emit=not case.reads_event))
+    attributes = None if case.policy is None else {"customer": "acme"}
+    instrument(
+        MeterOptions(
+            emit_metric=emitter,
+            before_request=hook,
+            async_emit=not case.reads_event,
+            request_metadata=attributes,
+            policy=policy,
+            ledger="memory",
+        )
+    )
     return kept.events
 
 
@@ -190,7 +217,7 @@ def _reading(kept: Callable[[Any], None]) -> Callable[[Any], None]:
     return emitter
 
 
-def _check(case: Case, events: list[Any], calls: int) -> None:
+def _check(case: Case, events: list[Any], calls: int, *, enforced: bool) -> None:
     """A benchmark of what was not metered, or metered wrongly, is none."""
     expected = 0 if case.gate else calls
     if len(events) != expected:
@@ -200,6 +227,8 @@ def _check(case: Case, events: list[Any], calls: int) -> None:
             raise SystemExit(f"{case.name}: an event lacks usage or price: {event}")
         if case.degrades and event.degraded_from is None:
             raise SystemExit(f"{case.name}: not degraded")
+        if enforced and event.charged_nano_usd != event.cost_nano_usd:
+            raise SystemExit(f"{case.name}: not charged")
 
 
 def _measure(case: Case, module: ModuleType) -> Measure:
