@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator, Generator
+from contextvars import copy_context
 from typing import Any
 from uuid import UUID
 
@@ -174,3 +176,77 @@ def test_attributes_are_found_under_either_spelling() -> None:
         given["agent"]
     with pytest.raises(KeyError, match="tenant"):
         EitherSpelling()["tenant_id"]
+
+
+def test_a_generator_function_is_inside_while_it_works_and_not_between() -> None:
+    @context(agent="a")
+    @track_source("nightly")
+    def steps() -> Generator[Any, Any, str]:
+        given = yield current_attributes(), current_source()
+        try:
+            yield given, current_attributes()
+        except KeyError:
+            yield "thrown", current_source()
+        return "over"
+
+    running: Any = steps()
+    assert next(running) == ({"agent": "a"}, "nightly")
+    assert (current_attributes(), current_source()) == (None, None)
+    with context(tenant="t"):
+        assert running.send(7) == (7, {"tenant": "t", "agent": "a"})
+    assert running.throw(KeyError()) == ("thrown", "nightly")
+    with pytest.raises(StopIteration, match="over"):
+        next(running)
+    left: Any = steps()
+    next(left)
+    left.close()
+
+
+def test_an_async_generator_function_is_too() -> None:
+    @context(agent="a")
+    async def steps() -> AsyncIterator[Any]:
+        given = yield current_attributes()
+        try:
+            yield given, current_attributes()
+        except KeyError:
+            yield "thrown", current_attributes()
+
+    async def main() -> None:
+        running: Any = steps()
+        assert await anext(running) == {"agent": "a"}
+        assert current_attributes() is None
+        assert await running.asend(7) == (7, {"agent": "a"})
+        assert await running.athrow(KeyError()) == ("thrown", {"agent": "a"})
+        assert [found async for found in running] == []
+        async for _ in steps():
+            break
+        left: Any = steps()
+        await anext(left)
+        await left.aclose()
+
+    asyncio.run(main())
+
+
+def test_one_block_may_be_used_by_several_threads_and_left_elsewhere() -> None:
+    block, both = context(agent="a"), threading.Barrier(2)
+    seen: list[Any] = []
+
+    def work() -> None:
+        with block:
+            both.wait()
+            seen.append(current_attributes())
+        both.wait()
+        seen.append(current_attributes())
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [{"agent": "a"}] * 2 + [None] * 2
+    copy_context().run(block.__enter__)
+    block.__exit__()
+    assert current_attributes() is None
+    with context(agent="outer"), block, block:
+        assert current_attributes() == {"agent": "a"}
+    assert current_attributes() is None

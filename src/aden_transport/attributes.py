@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from contextvars import ContextVar, Token, copy_context
-from typing import Any, ParamSpec, TypeVar
+from contextlib import AbstractContextManager
+from contextvars import ContextVar, copy_context
+from typing import Any, ParamSpec, TypeVar, cast
 
 from .errors import ConfigurationError
 
@@ -19,6 +20,7 @@ __all__ = [
     "context",
     "current_attributes",
     "current_source",
+    "entering",
     "from_headers",
     "normalized",
     "track_source",
@@ -42,6 +44,8 @@ HEADER_PREFIX = b"x-aden-"
 
 _attributes: ContextVar[Mapping[str, Any] | None] = ContextVar("aden_attributes", default=None)
 _source: ContextVar[str | None] = ContextVar("aden_source", default=None)
+_entered: ContextVar[tuple[tuple[object, ContextVar[Any], Any], ...]] = ContextVar("aden_blocks", default=())
+"""The blocks that enclose this code: each with what it has set, and what was there before."""
 
 
 current_attributes: Callable[[], Mapping[str, Any] | None] = _attributes.get
@@ -52,13 +56,15 @@ current_source: Callable[[], str | None] = _source.get
 
 
 def normalized(values: Mapping[str, Any]) -> dict[str, Any]:
-    """One spelling per routing key, `tags` a tuple, at most 64 keys, text cut to 256 characters."""
+    """One spelling per routing key, `tags` a tuple, text cut to 256 characters, at most 64 other keys."""
     out: dict[str, Any] = {}
     for raw_key, value in values.items():
-        if value is None or len(out) >= MAX_KEYS:
+        if value is None:
             continue
         key = str(raw_key)[:MAX_CHARS]
         key = SPELLINGS.get(key, key)
+        if len(out) >= MAX_KEYS and key not in ROUTING_KEYS:
+            continue
         if key == "tags":
             out[key] = tuple(dict.fromkeys((*out.get(key, ()), *_tags(value))))
         elif key in NAMED:
@@ -118,8 +124,8 @@ class context:
 
     ``with context(agent="writer", tenant="acme", tags=["beta"], order=7): ...``
 
-    Blocks nest; the inner one wins per key and adds its tags. Also a decorator, for functions and
-    coroutine functions. Threads do not inherit it by themselves: hand them `context.wrap(fn)`.
+    Blocks nest; the inner one wins per key and adds its tags. Also a decorator, for functions, coroutine
+    functions and generator functions. Threads do not inherit it by themselves: hand them `context.wrap(fn)`.
     """
 
     def __init__(
@@ -136,7 +142,6 @@ class context:
         if tags is not None:
             given["tags"] = [tags] if isinstance(tags, str) else list(tags)
         self._values = normalized(given)
-        self._tokens: list[Token[Mapping[str, Any] | None]] = []
 
     def __enter__(self) -> context:
         outer = _attributes.get()
@@ -145,11 +150,11 @@ class context:
             values = {**outer, **values}
             if "tags" in outer and "tags" in self._values:
                 values["tags"] = tuple(dict.fromkeys((*outer["tags"], *self._values["tags"])))
-        self._tokens.append(_attributes.set(values))
+        _enter(self, _attributes, values)
         return self
 
     def __exit__(self, *_: object) -> None:
-        _attributes.reset(self._tokens.pop())
+        _leave(self)
 
     async def __aenter__(self) -> context:
         return self.__enter__()
@@ -158,7 +163,7 @@ class context:
         self.__exit__()
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        return _entering(lambda: context(**self._values), function)
+        return entering(lambda: context(**self._values), function)
 
     @staticmethod
     def wrap(function: Callable[P, R]) -> Callable[P, R]:
@@ -180,20 +185,39 @@ class track_source:
         if not isinstance(name, str) or not name:
             raise ConfigurationError("track_source() needs a name: pass a non-empty string.")
         self._name = name[:MAX_CHARS]
-        self._tokens: list[Token[str | None]] = []
 
     def __enter__(self) -> track_source:
-        self._tokens.append(_source.set(self._name))
+        _enter(self, _source, self._name)
         return self
 
     def __exit__(self, *_: object) -> None:
-        _source.reset(self._tokens.pop())
+        _leave(self)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        return _entering(lambda: track_source(self._name), function)
+        return entering(lambda: track_source(self._name), function)
 
 
-def _entering(block: Callable[[], context | track_source], function: Callable[P, R]) -> Callable[P, R]:
+def _enter(block: object, variable: ContextVar[Any], value: Any) -> None:
+    _entered.set((*_entered.get(), (block, variable, variable.get())))
+    variable.set(value)
+
+
+def _leave(block: object) -> None:
+    """Undo the last `_enter` of a block in this context.
+
+    Several threads and tasks may be in one block; one entered in another context is not in force here.
+    """
+    entered = _entered.get()
+    for place in range(len(entered) - 1, -1, -1):
+        if entered[place][0] is block:
+            _, variable, before = entered[place]
+            variable.set(before)
+            _entered.set((*entered[:place], *entered[place + 1 :]))
+            return
+
+
+def entering(block: Callable[[], AbstractContextManager[Any]], function: Callable[P, R]) -> Callable[P, R]:
+    """`function` with each call of it inside a new block: of a generator, each of its steps inside one."""
     import inspect
 
     if inspect.iscoroutinefunction(function):
@@ -205,9 +229,64 @@ def _entering(block: Callable[[], context | track_source], function: Callable[P,
 
         return run_async  # type: ignore[return-value]
 
+    if inspect.isgeneratorfunction(function):
+
+        @functools.wraps(function)
+        def generate(*args: P.args, **kwargs: P.kwargs) -> Any:
+            own = _begun(block)
+            inner: Any = function(*args, **kwargs)
+            step, given = inner.send, None
+            while True:
+                try:
+                    with own:
+                        value = step(given)
+                except StopIteration as end:
+                    return end.value
+                try:
+                    given, step = (yield value), inner.send
+                except GeneratorExit:
+                    with own:
+                        inner.close()
+                    raise
+                except BaseException as exc:  # noqa: BLE001 - thrown in, for the function to take
+                    given, step = exc, inner.throw
+
+        return cast(Callable[P, R], generate)
+
+    if inspect.isasyncgenfunction(function):
+
+        @functools.wraps(function)
+        async def generate_async(*args: P.args, **kwargs: P.kwargs) -> Any:
+            own = _begun(block)
+            inner: Any = function(*args, **kwargs)
+            step, given = inner.asend, None
+            while True:
+                try:
+                    with own:
+                        value = await step(given)
+                except StopAsyncIteration:
+                    return
+                try:
+                    given, step = (yield value), inner.asend
+                except GeneratorExit:
+                    with own:
+                        await inner.aclose()
+                    raise
+                except BaseException as exc:  # noqa: BLE001 - thrown in, for the function to take
+                    given, step = exc, inner.athrow
+
+        return cast(Callable[P, R], generate_async)
+
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         with block():
             return function(*args, **kwargs)
 
     return run
+
+
+def _begun(block: Callable[[], AbstractContextManager[Any]]) -> AbstractContextManager[Any]:
+    """A block that has begun and is in force nowhere yet: entering it again goes on with it."""
+    own = block()
+    copy_context().run(own.__enter__)
+    return own

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
@@ -27,18 +27,33 @@ if TYPE_CHECKING:
     from .policy import Policy
     from .pricing import PriceBook
 
-__all__ = ["Books", "budgets_of"]
+__all__ = ["Books", "budgets_of", "ledger_of_runs"]
 
 _log = logging.getLogger("aden.ledger")
 TAKEN_AT_ONCE = 500
 """Events that a process takes over from those that are gone."""
 
 
+@cache
+def ledger_of_runs() -> Ledger:
+    """One for all meters that have no policy, so that a run is bounded whichever of them its calls meet."""
+    from .ledger.memory import MemoryLedger
+
+    return MemoryLedger()
+
+
 def budgets_of(
-    options: MeterOptions, policy: Policy, prices: PriceBook, former: Budgets | None, *, of_run: bool = True
+    options: MeterOptions,
+    policy: Policy,
+    prices: PriceBook,
+    former: Budgets | None,
+    *,
+    of_run: bool = True,
+    ledger: Ledger | None = None,
 ) -> Budgets:
     """A policy, and the ledger of `options` that keeps its sums. `former`: the budgets in whose place these
-    stand; what was spent in its memory counts on. `of_run`: whether workers are to share the sums.
+    stand; what was spent in its memory counts on. `of_run`: whether workers are to share the sums. `ledger`:
+    instead of that of the options.
 
     Raises: ConfigurationError where one of them cannot be used.
     """
@@ -52,8 +67,10 @@ def budgets_of(
         unknown = unknown.over(OnUnknown("block", "block", "block", "block"))
     choice = choose(options.ledger, lasting=policy.lasts)
     timeout_s = options.store_timeout_ms / 1000
-    if former is not None and former.choice == choice and isinstance(former.ledger, MemoryLedger):
-        ledger: Ledger = former.ledger
+    if ledger is not None:
+        pass
+    elif former is not None and former.choice == choice and isinstance(former.ledger, MemoryLedger):
+        ledger = former.ledger
     else:
         ledger = opened(choice, timeout_s=timeout_s)
     thread = None if isinstance(ledger, MemoryLedger) else StoreThread()

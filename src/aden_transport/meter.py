@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._fork import on_fork_in_child, random_bits
 from ._guard import internal_fault
-from .bookkeeping import Books, budgets_of
+from .bookkeeping import Books, budgets_of, ledger_of_runs
 from .core.classify import Classifier
 from .core.exchange import Exchange
 from .core.settings import Settings
@@ -132,7 +132,9 @@ class Meter:
             from .policy import Policy
 
             given = self.options.replaced(ledger="memory")
-            self._run_budgets = budgets_of(given, Policy(), self.settings.prices, None, of_run=False)
+            self._run_budgets = budgets_of(
+                given, Policy(), self.settings.prices, None, of_run=False, ledger=ledger_of_runs()
+            )
         return self._run_budgets
 
     def flush(self, timeout: float) -> bool:

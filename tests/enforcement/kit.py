@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import openai
+import redis
 
 from aden_transport import MeterOptions, create_memory_emitter, instrument, uninstrument
 from aden_transport.emitters.memory import MemoryEmitter
 from aden_transport.events import AlertEvent, MetricEvent
 from aden_transport.ledger.base import Ledger, Line
-from aden_transport.meter import state
+from aden_transport.meter import counted_ids, state
 from aden_transport.testing import FakeProvider
+
+from ..ledger.redis_server import shared_server
+from .offline import PATIENT_MS
 
 HELLO: Any = [{"role": "user", "content": "hello"}]
 LADDER: dict[str, Any] = {
@@ -28,6 +33,21 @@ LADDER: dict[str, Any] = {
 }
 """The ladder of the specification's README."""
 USD = 1_000_000_000
+
+
+def address(store: str, folder: Path) -> str:
+    """Of an empty ledger of that kind."""
+    match store:
+        case "sqlite":
+            return f"sqlite:///{folder}/budgets.sqlite3"
+        case "redis":
+            # The tests of ledgers use the other database.
+            url = shared_server().url.removesuffix("0") + "1"
+            with redis.Redis.from_url(url) as client:
+                client.flushdb()
+            return url
+        case _:
+            return "memory"
 
 
 class Enforced(NamedTuple):
@@ -66,9 +86,12 @@ class Enforced(NamedTuple):
 
 
 @contextmanager
-def enforced(policy: Any, **options: Any) -> Iterator[Enforced]:
+def enforced(policy: Any, *, patient: bool = True, **options: Any) -> Iterator[Enforced]:
     memory, alerts = create_memory_emitter(), list[AlertEvent]()
     options.setdefault("ledger", "memory")
+    if patient:
+        options.setdefault("store_timeout_ms", PATIENT_MS)
+    counted_ids.clear()  # each provider begins to number its work anew
     instrument(
         MeterOptions(emit_metric=memory, on_alert=alerts.append, async_emit=False, policy=policy, **options)
     )

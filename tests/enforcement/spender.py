@@ -1,4 +1,4 @@
-"""Spends as much as a shared budget lets it: `python spender.py LEDGER CALLS`."""
+"""Spends as much as a shared budget lets it: `python -m tests.enforcement.spender LEDGER CALLS`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import random
 import sys
 
 import httpx2
+from tests.enforcement.offline import PATIENT_MS
 
 from aden_transport import (
     MeterOptions,
@@ -22,7 +23,9 @@ MESSAGES = [{"role": "user", "content": "hi"}]
 
 def main(ledger: str, calls: int) -> None:
     memory = create_memory_emitter()
-    options = MeterOptions(emit_metric=memory, policy=POLICY, ledger=ledger, async_emit=False)
+    options = MeterOptions(
+        emit_metric=memory, policy=POLICY, ledger=ledger, async_emit=False, store_timeout_ms=PATIENT_MS
+    )
     instrument(options)
     rng = random.Random(calls)
     with FakeProvider() as provider, httpx2.Client(base_url=provider.openai_base_url) as client:
@@ -36,7 +39,7 @@ def main(ledger: str, calls: int) -> None:
                 provider.reset()
     uninstrument()
     sent = [event for event in memory.events if event.decision.action != "block"]
-    print(len(sent), sum(event.charged_nano_usd or 0 for event in sent), len(memory.events))
+    print(len(sent), sum(event.cost_nano_usd or 0 for event in sent), len(memory.events))
 
 
 if __name__ == "__main__":

@@ -456,18 +456,18 @@ def test_a_budgets_degrade_stands_where_the_hook_proceeds_and_through_retries() 
         assert run.ledger.open_holds() == 0
 
 
-def test_a_hooks_throttle_holds_nothing_and_is_waited_beside_the_budgets() -> None:
+def test_a_hooks_throttle_holds_nothing_and_is_one_wait_with_the_budgets() -> None:
     seen: list[int] = []
 
     def hook(_params: Any, _about: Any) -> BeforeRequestResult:
-        return BeforeRequestResult.throttle(20)
+        return BeforeRequestResult.throttle(60)
 
     with enforced(at(96, delay(20)), before_request=hook) as run:
         ledger = run.ledger
         run.provider.script(lambda _request: seen.append(ledger.open_holds()))
         run.client().chat.completions.create(**ASKED)
         event = only(run)
-        assert event.throttle_ms >= 40
+        assert event.throttle_ms >= 60
         assert seen == [1]
 
 

@@ -20,14 +20,15 @@ from aden_transport.testing import Reply
 from ..ledger.redis_server import RedisServer, server_program
 from .kit import HELLO, USD, enforced
 
-SPENDER = Path(__file__).with_name("spender.py")
+ROOT = Path(__file__).parents[2]
 POLICY = {"type": "global", "limit": 1.0, "spent": 0.9, "limitAction": "block"}
 MOST = 35_000
 """Output tokens of gpt-4o for $0.35."""
 
 
-def check(spent: int, charged: int, open_holds: int) -> None:
-    assert spent == 0.9 * USD + charged
+def check(spent: int, cost: int, open_holds: int) -> None:
+    """`cost`: of all that was sent, whatever the ledger knows of it."""
+    assert spent == 0.9 * USD + cost
     assert spent <= 1.0 * USD
     assert open_holds == 0
 
@@ -52,7 +53,7 @@ def test_fifty_threads(store: str, tmp_path: Path) -> None:
         with ThreadPoolExecutor(50) as pool:
             sent = sum(pool.map(call, range(50)))
         assert 1 <= sent <= 4
-        check(run.spent(), sum(e.charged_nano_usd or 0 for e in run.events), run.ledger.open_holds())
+        check(run.spent(), sum(e.cost_nano_usd or 0 for e in run.events), run.ledger.open_holds())
 
 
 @pytest.mark.parametrize("store", ["memory", "sqlite"])
@@ -70,7 +71,7 @@ def test_fifty_tasks(store: str, tmp_path: Path) -> None:
         answers = asyncio.run(main())
         refused = [answer for answer in answers if isinstance(answer, RequestCancelledError)]
         assert len(answers) - len(refused) == len(run.provider.requests)
-        check(run.spent(), sum(e.charged_nano_usd or 0 for e in run.events), run.ledger.open_holds())
+        check(run.spent(), sum(e.cost_nano_usd or 0 for e in run.events), run.ledger.open_holds())
 
 
 @pytest.fixture
@@ -87,9 +88,10 @@ def test_four_processes(store: str, tmp_path: Path, request: pytest.FixtureReque
     address = (
         request.getfixturevalue("redis_url") if store == "redis" else f"sqlite:///{tmp_path}/budgets.sqlite3"
     )
-    command = [sys.executable, str(SPENDER), address, "500"]
+    command = [sys.executable, "-m", "tests.enforcement.spender", address, "500"]
     children = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+        for _ in range(4)
     ]
     told = [child.communicate(timeout=250) for child in children]
     assert [child.returncode for child in children] == [0] * 4, told
@@ -97,7 +99,7 @@ def test_four_processes(store: str, tmp_path: Path, request: pytest.FixtureReque
     assert [events for _, _, events in figures] == [500] * 4
     ledger = open_ledger(address, lasting=True)
     spent = ledger.totals([Line("-|global", 0, 0)])[0].spent
-    check(spent, sum(charged for _, charged, _ in figures), ledger.open_holds())
+    check(spent, sum(cost for _, cost, _ in figures), ledger.open_holds())
     ledger.close()
     assert sum(sent for sent, _, _ in figures) >= 1
 

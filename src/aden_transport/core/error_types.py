@@ -136,6 +136,9 @@ BY_KIND: dict[str, ErrorType] = {
 }
 """Codes and types that say no more than a status, for errors inside a stream, which have none."""
 
+CONNECTING = frozenset({"wait_for_connection", "_connect"})
+"""Functions of httpcore's pool and connections in which nothing of the request has left."""
+
 NEVER_SENT = frozenset(
     {
         "ConnectError",
@@ -148,7 +151,6 @@ NEVER_SENT = frozenset(
         "ClientConnectorError",
         "ClientConnectorDNSError",
         "ClientConnectorCertificateError",
-        "ServerTimeoutError",
         "ConnectionTimeoutError",
     }
 )
@@ -195,4 +197,17 @@ def transport_error_type(exc: BaseException) -> ErrorType | None:
 
 def was_sent(exc: BaseException) -> bool:
     """Whether the vendor may have had the whole request when `exc` ended the attempt."""
-    return NEVER_SENT.isdisjoint(kind.__name__ for kind in type(exc).__mro__)
+    return NEVER_SENT.isdisjoint(kind.__name__ for kind in type(exc).__mro__) and not _was_connecting(exc)
+
+
+def _was_connecting(exc: BaseException) -> bool:
+    """Whether what was cancelled still waited for a connection: where it waited stands in its traceback."""
+    place = exc.__traceback__
+    while place is not None:
+        module = place.tb_frame.f_globals.get("__name__", "")
+        if module == "aiohttp.connector" or (
+            module.startswith(("httpcore.", "httpcore2.")) and place.tb_frame.f_code.co_name in CONNECTING
+        ):
+            return True
+        place = place.tb_next
+    return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -38,10 +39,12 @@ from .plain import PlainCalls
 from .runs import active_runs, budget
 from .spooled import intent_of
 from .steps import Consult
+from .turns import in_turn
 
 if TYPE_CHECKING:
     from ..ledger.opened import Choice
     from ..ledger.store_thread import StoreThread
+    from .attempts import LogicalCall
     from .conclude import Concluded
     from .exchange import Exchange
 
@@ -54,6 +57,9 @@ DEFERRED_S = 30 * 3600.0
 SWEEP_S = 60.0
 """Between two looks for holds that have expired or whose process is gone."""
 MAX_TOLD = 10_000
+UNANSWERED_S = 5.0
+"""After so long nothing is under way any more to a store that did not answer."""
+MOST_UNANSWERED = 1000
 EMPTY: Mapping[str, Any] = {}
 
 
@@ -77,17 +83,28 @@ class Money:
     waited_s = 0.0
     """How long a policy has delayed the call."""
     tried_s = 0.0
-    """How long it has waited for holds of other calls to settle."""
+    """How long it has waited for holds of other calls to settle, asking them not counted."""
     after_hook = False
     """Whether the hook has been asked."""
     given_back = False
     """Whether what was held has to be held anew, since the call had to wait for its turn."""
+    delayed = False
+    """Whether the hook has delayed the call, so that no policy delays it, too."""
 
     def __init__(self, budgets: Budgets, op_id: str, model: str | None) -> None:
         self.budgets = budgets
         self.op_id = op_id
         self.model = model
         """The model that is asked for."""
+
+    def carry_on(self, logical: LogicalCall) -> None:
+        """Know what an earlier attempt of the call has waited for, and what its hook has said."""
+        self.waited_s = logical.waited_s
+        known = logical.decision
+        if known is not None:
+            self.delayed = known.delay_s > 0
+            if known.action == "degrade":
+                self.model = known.to_model
 
     def take(self, outcome: Outcome) -> None:
         """What a ledger has answered."""
@@ -148,6 +165,7 @@ class Budgets:
         self._sweep_at = 0.0
         self._told: set[tuple[str, str]] = set()
         """Alerts that somebody has told of, as far as this process knows."""
+        self._unanswered: deque[str] = deque(maxlen=MOST_UNANSWERED)
 
     # -- before ------------------------------------------------------------------------------------
 
@@ -203,10 +221,15 @@ class Budgets:
         now = self._wall()
         self._look_around(exchange, now)
         try:
-            outcome = self._reserve(exchange, money, plan, plan.lines(waited=money.waited_s > 0), now)
+            lines = plan.lines(waited=money.waited_s > 0 or money.delayed)
+            outcome = self._reserve(exchange, money, plan, lines, now)
             verdict = decide(plan, outcome, waited_s=money.waited_s)
+            if verdict.kind == "wait":
+                return in_turn(plan, verdict, self.ledger, money.op_id, now)
             return self._with_new_alerts(verdict)
         except LedgerUnavailable as exc:
+            if not money.held:
+                self._take_back(money.op_id, now)
             return self._without_ledger(exc)
 
     def consult(self, exchange: Exchange, money: Money) -> Consult:
@@ -254,6 +277,9 @@ class Budgets:
     def sweep(self, now: float) -> None:
         """Settle what nobody will settle any more, and emit its events. Not tried again before the next."""
         try:
+            while self._unanswered:
+                self.ledger.release(self._unanswered[-1])
+                self._unanswered.pop()
             self.ledger.sweep(now)
             if self.recover is not None:
                 self.recover()
@@ -289,7 +315,9 @@ class Budgets:
         self, exchange: Exchange, model: str | None, *, caps: bool = True
     ) -> tuple[Asked, list[Match]]:
         """The call, and the budgets that it meets, those of its runs last."""
-        asked = Asked(exchange.metadata or EMPTY, exchange.call.vendor.id, model, exchange.started_at)
+        # A call that has waited may have come into another window.
+        at = exchange.started_at + exchange.throttled_s
+        asked = Asked(exchange.metadata or EMPTY, exchange.call.vendor.id, model, at)
         matches = self.index.match(asked.attributes, asked.at)
         if caps and self.index.caps_output and exchange.money is not None:
             exchange.money.cap = cap_of(exchange, output_cap(matches))
@@ -363,6 +391,13 @@ class Budgets:
         internal_fault("ledger", exc)
         said = self.index.policy.on_unknown.over(self._unknown).store
         return Verdict("refuse", "block") if said == "block" else ALLOWED
+
+    def _take_back(self, op_id: str, now: float) -> None:
+        """A store that did not answer in time may have taken the hold all the same, or take it after the
+        release: it is released twice."""
+        self._later(partial(self.ledger.release, op_id))
+        self._unanswered.append(op_id)
+        self._sweep_at = min(self._sweep_at, now + UNANSWERED_S)
 
     def status(self, attributes: Mapping[str, Any]) -> list[BudgetStatus]:
         """What is left of the budgets that a call so attributed meets.
@@ -438,9 +473,13 @@ class Budgets:
             until = self._wall() + DEFERRED_S
             self._later(partial(self.ledger.defer, money.op_id, ref, expires_at=until))
 
-    def charge_work(self, ref: str, amounts: Mapping[Unit, int]) -> None:
-        """End the hold of work that is over, whoever began it."""
+    def charge_work(self, ref: str, amounts: Mapping[Unit, int]) -> bool:
+        """End the hold of work that is over, whoever began it; whether there is one, which a store that does
+        I/O is not waited for to say."""
+        if self.inline:
+            return self.ledger.settle_deferred(ref, amounts)
         self._later(partial(self.ledger.settle_deferred, ref, amounts))
+        return True
 
     def learn(self, exchange: Exchange, about: int) -> None:
         """Take an answer's reported usage for what to expect of the next. `about`: tokens of the input as its

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import math
+import threading
 import time
-from collections.abc import Callable
-from contextvars import ContextVar, Token
+from collections.abc import Callable, Collection
+from contextvars import ContextVar
+from dataclasses import replace
 from decimal import Decimal
-from itertools import count
-from os import getpid
 from typing import Any, ParamSpec, TypeVar
 
+from .._fork import random_bits
+from ..attributes import entering
 from ..errors import BudgetExceededError, ConfigurationError
 from ..events import usd as dollars
 from ..ledger.base import Ledger, Line, Unit
-from ..policy import Budget, Match, Terms, match_of
+from ..policy import Budget, Match, Terms
+from ..policy.index import ledger_key
+from ..policy.money import MAX_USD, to_nano
+from ..policy.window import FOREVER
 
 __all__ = ["active_runs", "budget"]
 
@@ -26,8 +29,8 @@ R = TypeVar("R")
 _active: ContextVar[tuple[budget, ...]] = ContextVar("aden_runs", default=())
 active_runs: Callable[[], tuple[budget, ...]] = _active.get
 """The budgets of runs that enclose this code, the outermost first."""
-_numbers = count(1)
-MAX_USD = 9_000_000
+KEPT_S = 30 * 86_400.0
+"""How long a ledger keeps the sums of a run."""
 
 
 class budget:
@@ -36,8 +39,10 @@ class budget:
     ``with budget(usd=2.0, calls=200, tokens=500_000, seconds=600, depth=5) as b: ...``
 
     A call that does not fit raises `BudgetExceededError` before it is sent. Blocks nest: the inner one lies
-    within the outer. Also for `async with`, and a decorator of functions and coroutine functions, each call
-    of which is a run of its own. Threads do not inherit it by themselves: hand them `context.wrap(fn)`.
+    within the outer. Also for `async with`, and a decorator of functions, coroutine functions and generator
+    functions, each call of which is a run of its own. Threads do not inherit it by themselves: hand them
+    `context.wrap(fn)`. Threads and tasks that enter one block at the same time share it; its sums are kept
+    for 30 days.
 
     usd:     dollars that its calls may cost.
     calls:   how many may be sent.
@@ -64,8 +69,9 @@ class budget:
             if value is not None:
                 _check(name, value)
         self._given = given
-        self._budgets: dict[Unit, Budget] = {}
-        self._tokens: list[Token[tuple[budget, ...]]] = []
+        self._matches: dict[Unit, Match] = {}
+        self._lock = threading.Lock()
+        self._entered = 0
         self._ends_at = math.inf
         self.ledger: Ledger | None = None
         """Where its sums are; None until the first call."""
@@ -78,13 +84,20 @@ class budget:
             most = outer._given["depth"]
             if most is not None and len(around) - place > most:
                 raise BudgetExceededError(f"budget blocks may nest {most} deep here, and no deeper")
-        if not self._tokens:
-            self._begin()
-        self._tokens.append(_active.set((*around, self)))
+        with self._lock:
+            if not self._entered:
+                self._begin()
+            self._entered += 1
+        _active.set((*around, self))
         return self
 
     def __exit__(self, *_: object) -> None:
-        _active.reset(self._tokens.pop())
+        with self._lock:
+            self._entered -= 1
+        around = _active.get()
+        if self in around:  # or it was entered in another context, which has ended
+            place = len(around) - 1 - around[::-1].index(self)
+            _active.set((*around[:place], *around[place + 1 :]))
 
     async def __aenter__(self) -> budget:
         return self.__enter__()
@@ -93,34 +106,25 @@ class budget:
         self.__exit__()
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        given = self._given
-        if inspect.iscoroutinefunction(function):
-
-            @functools.wraps(function)
-            async def run_async(*args: P.args, **kwargs: P.kwargs) -> Any:
-                with budget(**given):  # type: ignore[arg-type]
-                    return await function(*args, **kwargs)
-
-            return run_async  # type: ignore[return-value]
-
-        @functools.wraps(function)
-        def run(*args: P.args, **kwargs: P.kwargs) -> R:
-            with budget(**given):  # type: ignore[arg-type]
-                return function(*args, **kwargs)
-
-        return run
+        given: Any = self._given
+        return entering(lambda: budget(**given), function)
 
     def _begin(self) -> None:
-        name = f"run:{getpid()}:{next(_numbers)}"
+        # At random, as processes of all machines may share the ledger, today's and those of next week.
+        name = f"run:{random_bits(128):032x}"
+        window = replace(FOREVER, expires_at=time.time() + KEPT_S)
         limits: dict[Unit, Any] = {
             "usd": self._given["usd"],
             "calls": self._given["calls"],
             "tokens": self._given["tokens"],
         }
+        self.ledger = None
         for unit, value in limits.items():
             if value is not None:
-                limit = round(Decimal(str(value)) * 1_000_000_000) if unit == "usd" else int(value)
-                self._budgets[unit] = Budget(f"{name}:{unit}", "context", "run", Terms(limit, unit=unit))
+                limit = to_nano(value) if unit == "usd" else int(value)
+                own = Budget(f"{name}:{unit}", "context", "run", Terms(limit, unit=unit))
+                key = ledger_key(own.key, window)
+                self._matches[unit] = Match(own, own.key, own.name, key, window, own.terms)
         seconds = self._given["seconds"]
         if seconds is not None:
             self._ends_at = time.monotonic() + float(seconds)
@@ -128,13 +132,13 @@ class budget:
     # -- for calls ---------------------------------------------------------------------------------
 
     @property
-    def matches(self) -> list[Match]:
+    def matches(self) -> Collection[Match]:
         """Its budgets, as a plan takes them."""
-        return [match_of(each, 0.0) for each in self._budgets.values()]
+        return self._matches.values()
 
     @property
     def counts_tokens(self) -> bool:
-        return "tokens" in self._budgets
+        return "tokens" in self._matches
 
     @property
     def is_over(self) -> bool:
@@ -167,19 +171,19 @@ class budget:
         return self._left("tokens")
 
     def _sum(self, unit: Unit, *, of_limit: bool) -> Decimal | None:
-        if unit not in self._budgets:
+        if unit not in self._matches:
             return None
         return dollars(self._left(unit) if of_limit else self._sums(unit)[0])
 
     def _left(self, unit: Unit) -> int | None:
-        if unit not in self._budgets:
+        if unit not in self._matches:
             return None
-        return max(0, self._budgets[unit].terms.limit - sum(self._sums(unit)))
+        return max(0, self._matches[unit].terms.limit - sum(self._sums(unit)))
 
     def _sums(self, unit: Unit) -> tuple[int, int]:
         if self.ledger is None:
             return 0, 0
-        line = Line(match_of(self._budgets[unit], 0.0).ledger_key, 0, 0, unit=unit)
+        line = Line(self._matches[unit].ledger_key, 0, 0, unit=unit)
         (sums,) = self.ledger.totals([line])
         return sums.spent, sums.held
 

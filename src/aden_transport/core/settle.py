@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ..events import NormalizedUsage
@@ -23,19 +24,29 @@ MORE_OUTPUT = 1.25
 
 def settle(record: Concluded, exchange: Exchange, exc: BaseException | None) -> None:
     """End the hold of an attempt that has ended, and write down what was held and charged."""
-    held, cost, reading = exchange.held, record.cost_nano_usd, exchange.reading
-    work = None if reading is None else reading.work
-    if isinstance(held, tuple) and cost is not None and record.usage_source == "reported" and work is None:
-        # Nearly every call.
-        record.hold_nano_usd, record.charged_nano_usd = held[1], cost
-        held[0].end_plain(exchange, held, cost)
-        return
+    held, cost, reading, work = exchange.held, record.cost_nano_usd, exchange.reading, None
+    if reading is not None:
+        work = reading.work
+        if (
+            isinstance(held, tuple)
+            and cost is not None
+            and record.usage_source == "reported"
+            and work is None
+        ):
+            # Nearly every call.
+            if held[4] and not _is_of(reading.response_model, exchange.sent_model):
+                cost = _dearer(record, exchange, cost)
+            record.hold_nano_usd, record.charged_nano_usd = held[1], cost
+            held[0].end_plain(exchange, held, cost)
+            return
     money = exchange.money
     budgets = exchange.settings.budgets if money is None else money.budgets
     if budgets is None:
         return
     if record.counted is not None and reading is not None:
-        budgets.charge_work(_ref(exchange, record.counted), _amounts(cost, reading.usage))
+        ref = _ref(exchange, record.counted)
+        if budgets.charge_work(ref, _amounts(cost, reading.usage)):
+            record.charged_nano_usd = cost
     if money is None or not money.held:
         return
     record.hold_nano_usd = money.hold
@@ -72,7 +83,7 @@ def _amounts(nano: int | None, usage: NormalizedUsage | None) -> dict[Unit, int]
 
 def _charge(record: Concluded, exchange: Exchange, exc: BaseException | None) -> int | None:
     """Nano-dollars; None where the vendor bills nothing."""
-    money, status = exchange.money, exchange.status
+    money, status, reading = exchange.money, exchange.status, exchange.reading
     assert money is not None
     hold, expected = money.hold or 0, money.expected or 0
     if not exchange.sent_at:
@@ -83,12 +94,40 @@ def _charge(record: Concluded, exchange: Exchange, exc: BaseException | None) ->
         return hold if money.hard else expected
     cost = record.cost_nano_usd
     if record.usage_source == "reported":
-        return hold if cost is None else cost
+        if cost is None:
+            return hold
+        if not money.hard or reading is None or _is_of(reading.response_model, exchange.sent_model):
+            return cost
+        return _dearer(record, exchange, cost)
     if record.usage_source == "estimated":
         return _of_an_estimate(exchange, cost, hold) if money.hard else (expected if cost is None else cost)
     if status >= 400 or cost == 0:
         return None
     return hold if money.hard else expected
+
+
+def _dearer(record: Concluded, exchange: Exchange, cost: int) -> int:
+    """Where another model answered than was asked for, the vendor may bill either: the dearer counts."""
+    reading, asked = exchange.reading, exchange.sent_model
+    answered = reading.response_model if reading is not None else None
+    if reading is None or reading.usage is None or answered is None or asked is None:
+        return cost
+    if exchange.call.vendor.priced_as_requested:
+        return cost
+    if record.price_source is not None and record.price_source.startswith("stated by"):
+        return cost
+    provider = exchange.call.vendor.price_provider or exchange.call.vendor.id
+    tier, at = reading.service_tier, exchange.started_at
+    unit = exchange.settings.prices.find(provider, asked, at=at, service_tier=tier, batch=reading.batch)
+    return cost if unit is None else max(cost, unit.cost(reading.usage, reading.units))
+
+
+@lru_cache(maxsize=1024)
+def _is_of(answered: str | None, asked: str | None) -> bool:
+    """`gpt-4o-2024-08-06` is `gpt-4o`, `gpt-4o-mini` is not; where one of them is not known, no other is."""
+    if answered is None or asked is None or answered == asked:
+        return True
+    return answered.startswith(asked) and answered[len(asked) : len(asked) + 2] in ("-2", "-0", "@2")
 
 
 def _of_an_estimate(exchange: Exchange, cost: int | None, hold: int) -> int:

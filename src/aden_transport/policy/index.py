@@ -29,6 +29,8 @@ from .window import Period, Window, window_at
 __all__ = ["NO_RULES", "OVERFLOW", "Index", "Match", "Rules", "ledger_key", "match_of"]
 
 HOT = 10_000
+HOT_CHARS = 64
+"""Longer names are kept if they are ASCII, of one byte a character instead of four: 20 MB in all at most."""
 OVERFLOW = "*overflow"
 """The name that all calls share whose names are beyond a template's cap."""
 
@@ -361,6 +363,8 @@ class _Table:
             found = tuple([self._made(template, name, at) for template in self._templates.values()])
         else:
             return ()
+        if len(name) > HOT_CHARS and not name.isascii():
+            return found
         if len(self._hot) >= HOT:
             self._hot = {}
         start = max([match.window.start for match in found], default=-math.inf)
@@ -376,7 +380,9 @@ class _Table:
     def _made(self, template: Budget, name: str, at: float) -> Match:
         if not name.isascii():
             # Lone surrogates can be kept in no store.
-            name = name.encode("utf-8", "replace").decode("utf-8")
+            name = name.encode("utf-8", "backslashreplace").decode("utf-8")
+        if name[:1] == "*":
+            name = "\\" + name  # neither a template's own name nor that of the overflow
         if not self._seen_names(template, at).admits(name):
             name = OVERFLOW
         # Two templates of one type are told apart by their ids.
