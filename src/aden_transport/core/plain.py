@@ -7,7 +7,7 @@ calls of a model have in common is kept, so that a call costs a look at its memb
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import ceil, inf
+from math import ceil
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..pricing import PriceBook, TextRates
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Amounts", "PlainCalls"]
 
 HELD_AT_MOST = 1024
+MOST = 1 << 60
 WELL_KNOWN, OTHERS = 100, 7
 """From so many answers on, of each kind of call one in eight teaches what to expect."""
 
@@ -87,9 +88,9 @@ class _Kind:
         "marked",
         "members",
         "message",
-        "others",
         "output",
         "rates",
+        "simplest",
         "tool",
         "tools",
         "turn_members",
@@ -111,11 +112,11 @@ class _Kind:
     turn_members: frozenset[str]
     turns: str
     """The member that has the messages."""
-    others: frozenset[str]
-    """Members whose values count, beside these."""
+    simplest: frozenset[str]
+    """Of these members none but the messages says anything about the size."""
     output: int | None
     """Where the request names no cap."""
-    window: float
+    window: int
     rates: tuple[TextRates, ...]
     """By the prompt's length; `()`: no such call is plain."""
     until: float
@@ -144,7 +145,9 @@ class PlainCalls:
         kind = self._kinds.get((call, exchange.model))
         if kind is None or exchange.started_at >= kind.until:
             kind = self._kind(exchange)
-        if raw is None or not kind.rates or not body.keys() <= kind.members:
+        names = body.keys()
+        simple = names <= kind.simplest
+        if raw is None or not kind.rates or not (simple or names <= kind.members):
             return None
         size = len(raw)
         if size > MAX_PARSED_REQUEST:
@@ -161,19 +164,16 @@ class PlainCalls:
         elif turns.__class__ is not str:
             return None
         size += kind.call
-        if not kind.others.isdisjoint(body):
-            size += _others(kind, body)
-            if size < 0:
-                return None
         output = kind.output
-        if not kind.caps.isdisjoint(body):
+        if not simple:
+            size += _others(kind, body)
             output = _cap(kind, body)
-        elif not hard:
-            output = self._usual(exchange, output)
-        if output is None:
+        if size < 0 or output is None:
             return None
+        if not hard and (simple or kind.caps.isdisjoint(body)):
+            output = self._usual(exchange, output)
         if size > kind.window or output > kind.window:
-            size, output = min(size, int(kind.window)), min(output, int(kind.window))
+            size, output = min(size, kind.window), min(output, kind.window)
         rates = kind.rates[0]
         if size > rates[0]:
             rates = next(tier for tier in kind.rates if size <= tier.up_to)
@@ -203,11 +203,11 @@ class PlainCalls:
         total += (likely if likely < output else output) * rates.output
         return total if rates.divisor == 1 else rates.cost(total), answers
 
-    def _usual(self, exchange: Exchange, most: int | None) -> int | None:
+    def _usual(self, exchange: Exchange, most: int) -> int:
         metadata = exchange.metadata
         feature = None if metadata is None else metadata.get("feature")
         usual = self._learned.output_quantile(exchange.model or "", feature)
-        return usual if most is not None and usual is not None and usual < most else most
+        return usual if usual is not None and usual < most else most
 
     def _kind(self, exchange: Exchange) -> _Kind:
         call, model, kind = exchange.call, exchange.model, _Kind()
@@ -219,13 +219,13 @@ class PlainCalls:
         kind.caps = frozenset(operation.output_cap)
         responses = operation.name.startswith("responses")
         kind.turns, kind.turn_members = ("input", ITEM_MEMBERS) if responses else ("messages", TURN_MEMBERS)
-        kind.others = INPUT_OTHERS if responses else MESSAGES_OTHERS
-        kind.members = SHARED | kind.others | {kind.turns}
+        kind.members = SHARED | (INPUT_OTHERS if responses else MESSAGES_OTHERS) | {kind.turns}
+        kind.simplest = (SHARED | {kind.turns}) - kind.caps
         kind.marked = marks_cache(vendor.id, model)
         constants, ceiling = framing(vendor.id), self._ceilings.find(provider, model)
         kind.call, kind.message = constants.call + constants.message, constants.message
         kind.tool, kind.tools = constants.tool, constants.tools
-        kind.window = inf if ceiling.context is None else ceiling.context
+        kind.window = MOST if ceiling.context is None else ceiling.context
         kind.output = ceiling.context if ceiling.output is None else ceiling.output
         if len(self._kinds) >= HELD_AT_MOST:
             self._kinds.clear()

@@ -194,18 +194,19 @@ class Budgets:
         money.held = True
         return money
 
-    def end_plain(self, exchange: Exchange, plain: Plain, cost: int) -> None:
+    def end_plain(self, exchange: Exchange, cost: int, about: int) -> None:
         """Settle a plain hold at what was reported."""
-        assert self._memory is not None
+        memory = self._memory
+        assert memory is not None
         if self.inline:
-            self._memory.end(exchange.number, cost)
+            memory.end(exchange.number, cost)
         else:  # it has moved to a store meanwhile
-            self._later(partial(self._memory.end, exchange.number, cost))
+            self._later(partial(memory.end, exchange.number, cost))
         if exchange.settings.alert is not None:
             asked = Asked(exchange.metadata or EMPTY, "", None, exchange.started_at)
             self._tell_where_alerting(exchange, Plan(asked, self.index.match(asked.attributes, asked.at)))
-        if plain[3] or exchange.call.operation.name in REFERRED:
-            self.learn(exchange, plain[3])
+        if about or exchange.call.operation.name in REFERRED:
+            self.learn(exchange, about)
 
     def ask(self, exchange: Exchange, money: Money) -> Verdict:
         """Plan the call, reserve what it may cost, and say what is to be done."""

@@ -37,7 +37,7 @@ def settle(record: Concluded, exchange: Exchange, exc: BaseException | None) -> 
             if held[4] and not _is_of(reading.response_model, exchange.sent_model):
                 cost = _dearer(record, exchange, cost)
             record.hold_nano_usd, record.charged_nano_usd = held[1], cost
-            held[0].end_plain(exchange, held, cost)
+            held[0].end_plain(exchange, cost, held[3])
             return
     money = exchange.money
     budgets = exchange.settings.budgets if money is None else money.budgets

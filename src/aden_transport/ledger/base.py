@@ -46,9 +46,9 @@ Spooled = tuple[str, str]
 UNLIMITED = 2**62
 """More than any sum."""
 
-Take: TypeAlias = tuple[str, int, int, int]
-"""A budget of dollars for a call on which nothing is in force: the key of a line, what may be held and what
-may be expected at most (else `UNLIMITED`), and the expected sum from which on something is in force."""
+Take: TypeAlias = tuple[str, int, int]
+"""A budget of dollars for a call on which nothing is in force: the key of a line, what may be held at most,
+and the expected sum from which on something is in force or too much; else `UNLIMITED`."""
 
 
 @dataclass(slots=True)

@@ -108,17 +108,12 @@ class MemoryLedger:
         found: list[_Sums] = []
         with self._lock:
             hot = self._hot
-            for key, limit_held, limit_expected, quiet_below in takes:
+            for key, limit_held, quiet_below in takes:
                 sums = hot.get(key)
                 if sums is None or self._moved:
                     return _undone(found, hold, expected)
-                spent = sums.spent
-                held, likely = sums.held + hold, sums.expected + expected
-                if (
-                    spent + held > limit_held
-                    or spent + likely > limit_expected
-                    or spent + likely >= quiet_below
-                ):
+                spent, held, likely = sums.spent, sums.held + hold, sums.expected + expected
+                if spent + held > limit_held or spent + likely >= quiet_below:
                     return _undone(found, hold, expected)
                 sums.held, sums.expected = held, likely
                 sums.holds += 1

@@ -59,12 +59,10 @@ def take_of(ledger_key: str, window: Window, terms: Terms) -> Take | None:
     if terms.unit != "usd" or window.older or ladder.relief or ladder.stops_all or terms.max_output_tokens:
         return None
     held, expected, first = ladder.limit_held, ladder.limit_expected, ladder.first_at
-    return (
-        ledger_key,
-        UNLIMITED if held == NEVER else held,
-        UNLIMITED if expected == NEVER else expected,
-        UNLIMITED if first == NEVER else first,
+    quiet_below = min(
+        UNLIMITED if expected == NEVER else expected + 1, UNLIMITED if first == NEVER else first
     )
+    return ledger_key, UNLIMITED if held == NEVER else held, quiet_below
 
 
 class Takes(NamedTuple):
