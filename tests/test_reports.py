@@ -53,13 +53,13 @@ def test_calls_tokens_and_cost_are_added_up_by_model_and_attribution() -> None:
 
 def test_what_was_done_and_would_have_been_is_told_by_who_demands_it() -> None:
     block = Decision("block", "no", "policy", budget_id="global")
-    degrade = Decision("degrade", source="policy", to_model="m", budget_id="b", saved_nano_usd=7)
+    degrade = Decision("degrade", source="policy", to_model="m", budget_id="b")
     told = Decision("alert", source="policy", shadow=ShadowDecision("block", budget_id="b", saved_nano_usd=5))
     waits = Decision("allow", shadow=ShadowDecision("throttle", delay_s=2.0, saved_nano_usd=0))
     report = summarize(
         [
             event(decision=block, cost_nano_usd=None, usage=None),
-            event(decision=degrade, throttle_ms=1500.0),
+            event(decision=degrade, throttle_ms=1500.0, saved_nano_usd=7),
             event(decision=Decision("block", "no", "hook"), cost_nano_usd=None, usage=None),
             event(decision=told),
             event(decision=told, call_id="same"),

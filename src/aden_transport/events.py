@@ -204,15 +204,8 @@ class Decision:
     """Why a degrade was not carried out and became an alert (`"signed"`, `"stream body"`, …)."""
     budget_id: str | None = None
     """The budget that demanded it."""
-    saved_nano_usd: int | None = None
-    """Of a degrade that was carried out: what the same usage costs more at the price of the model that was
-    asked for. None where that is not known."""
     shadow: ShadowDecision | None = None
     """What the policy would have done, where it is not enforced (`shadow_mode`, `enforce_fraction`)."""
-
-    @property
-    def saved_usd(self) -> Decimal | None:
-        return usd(self.saved_nano_usd)
 
     paced_s: float = 0.0
     """How long the call has waited for the vendor's rate limits, beside any `delay_s`. Where nothing else was
@@ -232,9 +225,6 @@ class Decision:
             out["hindered"] = self.hindered
         if self.budget_id:
             out["budget_id"] = self.budget_id
-        if self.saved_nano_usd is not None:
-            out["saved_nano_usd"] = self.saved_nano_usd
-            out["saved_usd"] = self.saved_nano_usd / 1e9
         if self.shadow is not None:
             out["shadow"] = self.shadow.to_dict()
         return out

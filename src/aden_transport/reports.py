@@ -151,7 +151,7 @@ def _done(decision: Mapping[str, Any], event: Mapping[str, Any]) -> Iterable[Dee
     action = _action(decision)
     if action == "allow":
         return
-    saved = decision.get("saved_nano_usd")
+    saved = event.get("saved_nano_usd")
     # What a blocked call would have cost, nobody knows.
     unknown = action in ("degrade", "block") and saved is None
     delay = float(event.get("throttle_ms") or 0)

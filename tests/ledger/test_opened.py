@@ -174,7 +174,7 @@ def test_files_of_runs_that_have_ended_are_found(monkeypatch: pytest.MonkeyPatch
         path.touch()
     assert list(left_behind()) == [theirs]
     assert run_files._read(mine.name) == ROOT
-    monkeypatch.setattr(run_files, "_folder", lambda: None)
+    monkeypatch.setattr(run_files, "_folders", lambda: [])
     assert list(left_behind()) == []
 
 

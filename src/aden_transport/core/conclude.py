@@ -77,7 +77,6 @@ class Concluded:
     charged_nano_usd: int | None = None
     cost_nano_usd: int | None = None
     hold_nano_usd: int | None = None
-    saved_nano_usd: int | None = None
     details: Mapping[str, Any] | None = None
     error: str | None = None
     error_type: ErrorType | None = None
@@ -95,11 +94,11 @@ class Concluded:
 
     def fields(self) -> dict[str, Any]:
         exchange = self.exchange
-        call, logical, decision = exchange.call, exchange.logical, exchange.decision
+        call, logical, decision, saved = exchange.call, exchange.logical, exchange.decision, None
         if decision.shadow is not None or exchange.degraded_from is not None:
-            from .savings import with_savings
+            from .savings import saved_nano, with_savings
 
-            decision = with_savings(decision, self)
+            decision, saved = with_savings(decision, self), saved_nano(self)
         fields = {
             "event_id": self._event_id(),
             "trace_id": logical.trace_id,
@@ -123,7 +122,7 @@ class Concluded:
             "cost_nano_usd": self.cost_nano_usd,
             "charged_nano_usd": self.charged_nano_usd,
             "hold_nano_usd": self.hold_nano_usd,
-            "saved_nano_usd": self.saved_nano_usd,
+            "saved_nano_usd": saved,
             "price_source": self.price_source,
             "operation_details": self.details,
         }
@@ -247,8 +246,6 @@ def _take_answer(record: Concluded, exchange: Exchange, reading: Reading) -> Non
     usage = reading.usage
     if usage is not None or reading.units or reading.stated_cost is not None:
         _price(record, exchange, reading, usage or NormalizedUsage())
-        if exchange.degraded_from is not None and record.cost_nano_usd is not None:
-            record.saved_nano_usd = _saving(record, exchange, reading, usage or NormalizedUsage())
     elif operation.free and status < 400:
         record.cost_nano_usd = 0
         record.price_source = "free of charge, " + exchange.call.vendor.source
@@ -299,24 +296,6 @@ def _price(record: Concluded, exchange: Exchange, reading: Reading, usage: Norma
             return  # all that was used has no price: the cost is unknown, not 0
     record.cost_nano_usd = unit.cost(usage, units)
     record.price_source = unit.source_of(usage, units)
-
-
-def _saving(record: Concluded, exchange: Exchange, reading: Reading, usage: NormalizedUsage) -> int | None:
-    """What the same usage would have cost more with the model that was asked for."""
-    vendor, asked, cost = exchange.call.vendor, exchange.degraded_from, record.cost_nano_usd
-    assert asked is not None
-    assert cost is not None
-    unit = exchange.settings.prices.find(
-        vendor.price_provider or vendor.id,
-        asked,
-        at=exchange.started_at,
-        service_tier=reading.service_tier,
-        batch=reading.batch,
-        details=record.details,
-    )
-    if unit is None or unit.unpriced(usage, reading.units):
-        return None
-    return unit.cost(usage, reading.units) - cost
 
 
 def _billed_otherwise(name: str, unit: UnitPrices, usage: NormalizedUsage) -> bool:

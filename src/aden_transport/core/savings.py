@@ -1,4 +1,4 @@
-"""What a decision has saved, or would have, once the call has ended."""
+"""What a decision has saved, or would have, once the call has ended; in nano-dollars."""
 
 from __future__ import annotations
 
@@ -10,14 +10,20 @@ from ..events import Decision, ShadowDecision
 if TYPE_CHECKING:
     from .conclude import Concluded
 
-__all__ = ["with_savings"]
+__all__ = ["saved_nano", "with_savings"]
+
+
+def saved_nano(record: Concluded) -> int | None:
+    """What the usage of a degraded call would have cost more with the model that was asked for; negative
+    where it would have been cheaper. None where one of the two costs is not known."""
+    asked, cost = record.exchange.degraded_from, record.cost_nano_usd
+    other = _cost_of(asked, record) if asked is not None and cost is not None else None
+    return None if other is None or cost is None else other - cost
 
 
 def with_savings(decision: Decision, record: Concluded) -> Decision:
-    """The decision, with what a degrade has saved and its shadow would have."""
-    asked, shadow, cost = record.exchange.degraded_from, decision.shadow, record.cost_nano_usd
-    if asked is not None and cost is not None and (other := _cost_of(asked, record)) is not None:
-        decision = replace(decision, saved_nano_usd=other - cost)
+    """The decision, with what its shadow would have saved."""
+    shadow = decision.shadow
     if shadow is None:
         return decision
     return replace(decision, shadow=replace(shadow, saved_nano_usd=_saved(shadow, record)))

@@ -33,13 +33,11 @@ def run_path(root: str) -> Path | None:
 
 def left_behind() -> Iterator[Path]:
     """Files of runs whose first process is gone."""
-    folder = _folder()
-    if folder is None:
-        return
-    for path in sorted(folder.glob("run-*.sqlite3")):
-        root = _read(path.name)
-        if root is not None and is_gone(root):
-            yield path
+    for folder in _folders():
+        for path in sorted(folder.glob("run-*.sqlite3")):
+            root = _read(path.name)
+            if root is not None and is_gone(root) and _is_private(folder):
+                yield path
 
 
 def remove(path: Path, *, untouched: bool = False) -> bool:
@@ -54,6 +52,8 @@ def remove(path: Path, *, untouched: bool = False) -> bool:
     for end in ENDS:
         with suppress(OSError):
             os.unlink(f"{path}{end}")
+    with suppress(OSError):
+        path.parent.rmdir()  # where it was the last one
     return True
 
 
@@ -78,25 +78,31 @@ def _folder() -> Path | None:
 
     Source: the XDG Base Directory Specification (`XDG_RUNTIME_DIR`).
     """
+    return next((folder for folder in _folders() if _is_made(folder)), None)
+
+
+def _folders() -> list[Path]:
     told = os.environ.get("XDG_RUNTIME_DIR", "")
     user = str(os.geteuid()) if hasattr(os, "geteuid") else _user()
-    for folder in (
+    return [
         *([Path(told) / "aden-transport"] if told.startswith("/") else []),
         Path(tempfile.gettempdir()) / f"aden-transport-{user}",
-    ):
-        if _is_private(folder):
-            return folder
-    return None
+    ]
 
 
 def _user() -> str:
     return hashlib.sha256(str(Path.home()).encode()).hexdigest()[:12]
 
 
-def _is_private(folder: Path) -> bool:
-    """Whether `folder` is there or can be made, is this user's alone, and can be written to."""
-    try:
+def _is_made(folder: Path) -> bool:
+    with suppress(OSError):
         folder.mkdir(mode=0o700, exist_ok=True)
+    return _is_private(folder)
+
+
+def _is_private(folder: Path) -> bool:
+    """Whether `folder` is there, is this user's alone, and can be written to."""
+    try:
         found = os.lstat(folder)
     except OSError:
         return False

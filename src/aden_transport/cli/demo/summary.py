@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...events import MetricEvent
-from ...pricing import PriceBook
 
 __all__ = ["Sums", "Summary", "dollars", "saved_nano_usd", "summarise"]
 
@@ -123,12 +122,4 @@ def summarise(events: Sequence[MetricEvent]) -> Summary:
 
 def saved_nano_usd(events: Iterable[MetricEvent]) -> int:
     """What degraded calls would have cost more at the model that was asked for, with the same tokens."""
-    prices = PriceBook()
-    saved = 0
-    for event in events:
-        if event.degraded_from is None or event.usage is None or event.cost_nano_usd is None:
-            continue
-        asked = prices.find(event.provider, event.degraded_from, at=event.timestamp_s)
-        if asked is not None:
-            saved += asked.cost(event.usage) - event.cost_nano_usd
-    return saved
+    return sum(event.saved_nano_usd or 0 for event in events)
