@@ -277,6 +277,9 @@ class MetricEvent:
     """Best knowledge of the cost in nano-dollars; None where the price or the usage is unknown."""
     charged_nano_usd: int | None = None
     hold_nano_usd: int | None = None
+    hold_basis: str | None = None
+    """What the hold rests on, of the input and of the output: `"bytes, max_tokens"`, `"context window, model
+    maximum"`, …; `"assumed"`: a sum that `on_unknown` says."""
     saved_nano_usd: int | None = None
     """Of a degraded call: what its usage would have cost with the model that was asked for, less its cost;
     negative where that would have been cheaper. None where one of the two is not known."""

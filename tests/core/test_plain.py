@@ -37,18 +37,18 @@ def opened(place: str, body: dict[str, Any]) -> Exchange:
     return Bench().open(wire(body, path, host=host))
 
 
-def plain_amounts(exchange: Exchange, *, hard: bool = True) -> tuple[int, int, int] | None:
+def plain_amounts(exchange: Exchange, *, hard: bool = True) -> tuple[int, int, int, str] | None:
     return PlainCalls(PRICES, Ceilings(), Expectation()).amounts(exchange, True, hard)
 
 
-def full_amounts(exchange: Exchange, policy: Any = HARD) -> tuple[int | None, int | None]:
+def full_amounts(exchange: Exchange, policy: Any = HARD) -> tuple[int | None, int | None, str | None]:
     budgets = Budgets(
         Index(load(policy)), MemoryLedger(), prices=PRICES, unknown=OnUnknown("allow"), wall=lambda: NOON
     )
     money = Money(budgets, "op", exchange.model)
     exchange.money = money
     budgets.ask(exchange, money)
-    return money.hold, money.expected
+    return money.hold, money.expected, money.basis
 
 
 text = st.text(max_size=200)
@@ -92,7 +92,8 @@ def test_a_plain_call_costs_what_the_full_reading_says(place: str, data: st.Data
     body = data.draw(bodies(place))
     found = plain_amounts(opened(place, body))
     if found is not None:
-        assert found[:2] == full_amounts(opened(place, body))
+        hold, expected, _, basis = found
+        assert (hold, expected, basis) == full_amounts(opened(place, body))
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -125,6 +126,13 @@ def test_calls_of_text_and_functions_are_plain(place: str) -> None:
 def test_what_counts_beside_text_is_left_to_the_full_reading(more: dict[str, Any]) -> None:
     body = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}], **more}
     assert plain_amounts(opened("chat", body)) is None
+
+
+def test_a_prompt_is_no_longer_than_the_window() -> None:
+    body = {"model": "gpt-4o", "messages": [{"role": "user", "content": "x" * 600_000}], "max_tokens": 9}
+    found = plain_amounts(opened("chat", body))
+    assert found is not None
+    assert (found[0], found[3]) == (128_000 * 2_500 + 9 * 10_000, "context window, max_tokens")
 
 
 def test_an_expectation_shortens_what_is_held_where_no_limit_is_hard() -> None:

@@ -151,3 +151,16 @@ def test_what_is_expected_is_learned_from_answers() -> None:
                 client.chat.completions.create(model="gpt-4o", messages=HELLO, max_tokens=900)
                 made += 1
         assert made > 40  # the bound of each is $0.009
+
+
+def test_an_event_says_what_its_hold_rests_on() -> None:
+    policy = {"limit": 100, "limitAction": "block", "on_unknown": {"size": 0.5}}
+    with enforced(policy) as run:
+        client = run.client()
+        for _ in range(2):  # the first call of a process is never a plain one
+            client.chat.completions.create(model="gpt-4o", messages=HELLO)
+            client.chat.completions.create(model="gpt-4o", messages=HELLO, max_tokens=5)
+        client.responses.create(model="gpt-4o", input="hi", tools=[{"type": "web_search"}])
+        bases = [event.hold_basis for event in run.events]
+        assert bases == [*["bytes, model maximum", "bytes, max_tokens"] * 2, "assumed"]
+        assert str(run.events[-1].hold_usd) == "0.500000000"

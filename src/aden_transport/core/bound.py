@@ -20,8 +20,12 @@ from .media import find_media
 from .rewrite import MAX_PARSED_REQUEST
 
 __all__ = [
+    "BYTES",
     "CALLERS",
+    "CAP",
+    "MODEL",
     "TURN_MEMBERS",
+    "WINDOW",
     "Bound",
     "KnownTotals",
     "is_generation",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..pricing import UnitPrices
     from ..vendors import Operation
     from .exchange import Exchange
+    from .reserve import Plain
 
 __all__ = [
     "CLOSED",
@@ -77,6 +78,9 @@ class Concluded:
     charged_nano_usd: int | None = None
     cost_nano_usd: int | None = None
     hold_nano_usd: int | None = None
+    hold_basis: str | None = None
+    plain: Plain | None = None
+    """What was held; instead of the two."""
     details: Mapping[str, Any] | None = None
     error: str | None = None
     error_type: ErrorType | None = None
@@ -93,7 +97,7 @@ class Concluded:
         self.ended_at = ended_at
 
     def fields(self) -> dict[str, Any]:
-        exchange = self.exchange
+        exchange, plain = self.exchange, self.plain
         call, logical, decision, saved = exchange.call, exchange.logical, exchange.decision, None
         if decision.shadow is not None or exchange.degraded_from is not None:
             from .savings import saved_nano, with_savings
@@ -121,7 +125,8 @@ class Concluded:
             "error_type": self.error_type,
             "cost_nano_usd": self.cost_nano_usd,
             "charged_nano_usd": self.charged_nano_usd,
-            "hold_nano_usd": self.hold_nano_usd,
+            "hold_nano_usd": self.hold_nano_usd if plain is None else plain[1],
+            "hold_basis": self.hold_basis if plain is None else plain[5],
             "saved_nano_usd": saved,
             "price_source": self.price_source,
             "operation_details": self.details,

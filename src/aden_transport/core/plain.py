@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from ..pricing import PriceBook, TextRates
 from ..vendors.base import MAX_COUNT, Operation
 from ..vendors.ceilings import Ceilings, framing
-from .bound import CALLERS, TURN_MEMBERS, is_generation, is_text, marks_cache, searches_itself
+from .bound import (
+    BYTES,
+    CALLERS,
+    CAP,
+    MODEL,
+    TURN_MEMBERS,
+    WINDOW,
+    is_generation,
+    is_text,
+    marks_cache,
+    searches_itself,
+)
 from .expectation import Expectation
 from .rewrite import MAX_PARSED_REQUEST
 
@@ -21,10 +32,11 @@ if TYPE_CHECKING:
     from .classify import Call
     from .exchange import Exchange
 
-__all__ = ["Amounts", "PlainCalls"]
+__all__ = ["REFERRED", "Amounts", "PlainCalls"]
 
 HELD_AT_MOST = 1024
 MOST = 1 << 60
+CAPPED = f"{BYTES}, {CAP}"
 WELL_KNOWN, OTHERS = 100, 7
 """From so many answers on, of each kind of call one in eight teaches what to expect."""
 
@@ -74,20 +86,22 @@ TOOL_MEMBERS = frozenset(
 )
 
 
-Amounts: TypeAlias = tuple[int, int, int]
-"""What a plain call costs at most and probably, in nano-dollars; tokens of its input as its bytes tell, or 0
-where nothing is to be learned of it."""
+Amounts: TypeAlias = tuple[int, int, int, str]
+"""What a plain call costs at most and probably, in nano-dollars; tokens of its input as its bytes tell, or
+`_Kind.noted` where nothing is to be learned of it; what the first rests on."""
 
 
 class _Kind:
     """What the calls of one vendor, operation and model have in common."""
 
     __slots__ = (
+        "basis",
         "call",
         "caps",
         "marked",
         "members",
         "message",
+        "noted",
         "output",
         "rates",
         "simplest",
@@ -112,10 +126,14 @@ class _Kind:
     turn_members: frozenset[str]
     turns: str
     """The member that has the messages."""
+    noted: int
+    """-1 where later requests may refer to the answer by its id, else 0."""
     simplest: frozenset[str]
     """Of these members none but the messages says anything about the size."""
     output: int | None
     """Where the request names no cap."""
+    basis: str
+    """What that rests on."""
     window: int
     rates: tuple[TextRates, ...]
     """By the prompt's length; `()`: no such call is plain."""
@@ -164,16 +182,21 @@ class PlainCalls:
         elif turns.__class__ is not str:
             return None
         size += kind.call
-        output = kind.output
+        output, basis = kind.output, kind.basis
         if not simple:
             size += _others(kind, body)
-            output = _cap(kind, body)
+            cap = _cap(kind, body)
+            if cap:
+                output, basis = cap, CAPPED
         if size < 0 or output is None:
             return None
-        if not hard and (simple or kind.caps.isdisjoint(body)):
+        if not hard and basis is not CAPPED:
             output = self._usual(exchange, output)
-        if size > kind.window or output > kind.window:
-            size, output = min(size, kind.window), min(output, kind.window)
+        window = kind.window
+        if size > window or output > window:
+            if size > window:
+                basis = basis.replace(BYTES, WINDOW, 1)
+            size, output = min(size, window), min(output, window)
         rates = kind.rates[0]
         if size > rates[0]:
             rates = next(tier for tier in kind.rates if size <= tier.up_to)
@@ -184,12 +207,12 @@ class PlainCalls:
         if divisor != 1:
             hold = rates.cost(hold) + inexact
         if not expects:
-            return hold, hold, 0
+            return hold, hold, kind.noted, basis
         about = (size + 3) >> 2
         likely, answers = self._expected(exchange, rates, about, size, output)
         if answers > WELL_KNOWN and exchange.number & OTHERS:
-            about = 0
-        return hold, likely if likely < hold else hold, about
+            about = kind.noted
+        return hold, likely if likely < hold else hold, about, basis
 
     def _expected(
         self, exchange: Exchange, rates: TextRates, about: int, size: int, output: int
@@ -222,11 +245,13 @@ class PlainCalls:
         kind.members = SHARED | (INPUT_OTHERS if responses else MESSAGES_OTHERS) | {kind.turns}
         kind.simplest = (SHARED | {kind.turns}) - kind.caps
         kind.marked = marks_cache(vendor.id, model)
+        kind.noted = -1 if operation.name in REFERRED else 0
         constants, ceiling = framing(vendor.id), self._ceilings.find(provider, model)
         kind.call, kind.message = constants.call + constants.message, constants.message
         kind.tool, kind.tools = constants.tool, constants.tools
         kind.window = MOST if ceiling.context is None else ceiling.context
         kind.output = ceiling.context if ceiling.output is None else ceiling.output
+        kind.basis = f"{BYTES}, {WINDOW if ceiling.output is None else MODEL}"
         if len(self._kinds) >= HELD_AT_MOST:
             self._kinds.clear()
         self._kinds[call, model] = kind
@@ -254,6 +279,8 @@ def _is_read(turn: Mapping[str, Any]) -> bool:
     return is_text(turn.get("content"))
 
 
+REFERRED = frozenset({"responses", "responses_compact", "interactions", "conversation"})
+"""Operations whose answers later requests may refer to by their ids."""
 NOT_PLAIN = -(1 << 60)
 
 
@@ -276,14 +303,14 @@ def _others(kind: _Kind, body: Mapping[str, Any]) -> int:
     return kind.tools + kind.tool * len(tools)
 
 
-def _cap(kind: _Kind, body: Mapping[str, Any]) -> int | None:
-    """The largest of the bounds that the request names, else the model's own."""
+def _cap(kind: _Kind, body: Mapping[str, Any]) -> int:
+    """The largest of the bounds that the request names; 0: it names none."""
     most = 0
     for name in kind.caps:
         value: Any = body.get(name)
         if value.__class__ is int and value > most:
             most = value
-    return min(most, MAX_COUNT) if most else kind.output
+    return min(most, MAX_COUNT)
 
 
 def _marked(rates: TextRates, raw: bytes) -> int:

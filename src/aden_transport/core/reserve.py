@@ -35,7 +35,7 @@ from .bound import Bound, KnownTotals, upper_usage
 from .capped import Cap, cap_of, with_cap
 from .expectation import Expectation
 from .hold import hold_nano
-from .plain import PlainCalls
+from .plain import REFERRED, PlainCalls
 from .runs import active_runs, budget
 from .spooled import intent_of
 from .steps import Consult
@@ -76,6 +76,8 @@ class Money:
     hold: int | None = None
     """Nano-dollars; None where no budget of dollars holds any."""
     expected: int | None = None
+    basis: str | None = None
+    """What the hold rests on."""
     hard = False
     """Whether a limit holds whatever happens."""
     waits = False
@@ -96,6 +98,8 @@ class Money:
         self.op_id = op_id
         self.model = model
         """The model that is asked for."""
+        self.bases: dict[str | None, str] = {}
+        """What the holds of models rest on."""
 
     def carry_on(self, logical: LogicalCall) -> None:
         """Know what an earlier attempt of the call has waited for, and what its hook has said."""
@@ -111,12 +115,14 @@ class Money:
         self.outcome, self.held = outcome, outcome.kind == "held"
         lines = self.plan.candidates[outcome.candidate].lines if self.held and self.plan is not None else ()
         self.hold = max([line.hold for line in lines if line.unit == "usd"], default=None)
+        if self.hold is not None and self.plan is not None:
+            self.basis = self.bases.get(self.plan.candidates[outcome.candidate].model, "assumed")
         self.expected = max([line.expected for line in lines if line.unit == "usd"], default=None)
         self.hard = any(line.limit_held != NEVER for line in lines)
 
 
-Plain: TypeAlias = "tuple[Budgets, int, int, int, bool]"
-"""What is held for a plain call: by whom, hold, expectation, `Money.about`, and whether a limit is hard."""
+Plain: TypeAlias = "tuple[Budgets, int, int, int, bool, str]"
+"""What is held for a plain call: by whom, and of `Money` hold, expected, about, hard and basis."""
 
 
 class Budgets:
@@ -181,16 +187,16 @@ class Budgets:
         amounts = self._plain.amounts(exchange, expects, hard)
         if amounts is None:
             return None
-        hold, expected, about = amounts
+        hold, expected, about, basis = amounts
         if not memory.take(exchange.number, takes, hold, expected, at + HOLD_S):
             return None
-        return self, hold, expected, about, hard
+        return self, hold, expected, about, hard, basis
 
     def named(self, exchange: Exchange, plain: Plain) -> Money:
         """A plain hold as one that may end in any way."""
         assert self._memory is not None
         money = Money(self, self._memory.name(exchange.number), exchange.model)
-        _, money.hold, money.expected, money.about, money.hard = plain
+        _, money.hold, money.expected, money.about, money.hard, money.basis = plain
         money.held = True
         return money
 
@@ -205,7 +211,7 @@ class Budgets:
         if exchange.settings.alert is not None:
             asked = Asked(exchange.metadata or EMPTY, "", None, exchange.started_at)
             self._tell_where_alerting(exchange, Plan(asked, self.index.match(asked.attributes, asked.at)))
-        if about or exchange.call.operation.name in REFERRED:
+        if about:
             self.learn(exchange, about)
 
     def ask(self, exchange: Exchange, money: Money) -> Verdict:
@@ -351,6 +357,7 @@ class Budgets:
         about = -(-bound.usage.input_tokens // 4)
         if exchange.money is not None:
             exchange.money.about = about
+            exchange.money.bases[model] = bound.basis
         likely = self._learned.expected_nano(prices, model or "", feature, about, bound)
         return hold, hold if likely is None else min(likely, hold)
 
@@ -484,19 +491,15 @@ class Budgets:
 
     def learn(self, exchange: Exchange, about: int) -> None:
         """Take an answer's reported usage for what to expect of the next. `about`: tokens of the input as its
-        bytes tell; 0 where nobody asks what calls probably cost."""
+        bytes tell; 0 or less where nobody asks what calls probably cost."""
         reading = exchange.reading
         if reading is None or reading.usage is None:
             return
         if reading.response_id is not None and exchange.call.operation.name in REFERRED:
             self._seen.note(reading.response_id, reading.usage.total_tokens)
-        if about:
+        if about > 0:
             feature = (exchange.metadata or EMPTY).get("feature")
             self._learned.learn(exchange.sent_model or "", feature, about, reading.usage)
-
-
-REFERRED = frozenset({"responses", "responses_compact", "interactions", "conversation"})
-"""Operations whose answers later requests may refer to by their ids."""
 
 
 def _at_once(work: Callable[[], object]) -> None:

@@ -36,7 +36,7 @@ def settle(record: Concluded, exchange: Exchange, exc: BaseException | None) -> 
             # Nearly every call.
             if held[4] and not _is_of(reading.response_model, exchange.sent_model):
                 cost = _dearer(record, exchange, cost)
-            record.hold_nano_usd, record.charged_nano_usd = held[1], cost
+            record.plain, record.charged_nano_usd = held, cost
             held[0].end_plain(exchange, cost, held[3])
             return
     money = exchange.money
@@ -49,7 +49,7 @@ def settle(record: Concluded, exchange: Exchange, exc: BaseException | None) -> 
             record.charged_nano_usd = cost
     if money is None or not money.held:
         return
-    record.hold_nano_usd = money.hold
+    record.hold_nano_usd, record.hold_basis = money.hold, money.basis
     usage = None if reading is None else reading.usage
     if work is not None and not work.over:
         budgets.keep(money, _ref(exchange, work))
