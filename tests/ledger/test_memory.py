@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import threading
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aden_transport.ledger import memory as module
+from aden_transport.ledger.base import UNLIMITED, Line, Take, Totals
 from aden_transport.ledger.idle import IdleSums
 from aden_transport.ledger.memory import MemoryLedger
+from aden_transport.ledger.sqlite import SqliteLedger
 
 from .kit import LATER, NOON, line, sums
 
@@ -174,3 +179,57 @@ def test_in_a_child_no_lock_of_the_parent_is_left() -> None:
         module._after_fork_in_child()
         assert sums(ledger, "a") == [(7, 0, 0)]
         assert not ledger.settle("2", {})
+
+
+# -- plain calls ---------------------------------------------------------------------------------------
+
+
+def in_use(limit: int, key: str = "a") -> tuple[MemoryLedger, tuple[Take, ...]]:
+    """A ledger whose key is in use, and the key as a plain call takes it."""
+    ledger = MemoryLedger()
+    ledger.reserve("first", [[Line(key, 0, 0)]], now=1.0, expires_at=9.0)
+    ledger.release("first")
+    return ledger, ((key, limit, UNLIMITED),)
+
+
+@given(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 60), st.booleans()), max_size=30))
+def test_a_take_holds_and_ends_as_a_reserve_does(calls: list[tuple[int, int, bool]]) -> None:
+    plain, takes = in_use(100)
+    usual, _ = in_use(100)
+    for number, (hold, cost, ends) in enumerate(calls):
+        taken = plain.take(number, takes, hold, hold, 9.0)
+        outcome = usual.reserve(str(number), [[Line("a", hold, hold, 100)]], now=1.0, expires_at=9.0)
+        assert taken == (outcome.kind == "held")
+        if ends:
+            plain.end(number, cost)
+            usual.settle(str(number), {"usd": cost})
+    line = [Line("a", 0, 0)]
+    assert plain.totals(line) == usual.totals(line)
+    assert plain.open_holds() == usual.open_holds()
+    assert len(plain.sweep(9.0)) == len(usual.sweep(9.0))
+    assert plain.totals(line) == usual.totals(line)
+    assert plain.disputed() == usual.disputed()
+
+
+def test_a_take_leaves_alone_what_it_cannot_have_whole() -> None:
+    ledger, takes = in_use(100)
+    assert not ledger.take(1, (*takes, ("b", 100, UNLIMITED)), 10, 10, 9.0)  # nobody has used it yet
+    assert not ledger.take(2, (*takes, ("a", 5, UNLIMITED)), 10, 10, 9.0)
+    assert not ledger.take(3, (("a", 100, 10),), 10, 10, 9.0)  # something is in force at 10
+    assert ledger.take(4, (("a", 100, 10),), 10, 9, 9.0)
+    assert ledger.totals([Line("a", 0, 0)]) == (Totals(0, 10, 9),)
+    assert ledger.open_holds() == 1
+
+
+def test_what_was_taken_ends_where_the_sums_have_moved_to(tmp_path: Path) -> None:
+    ledger, takes = in_use(100)
+    other = SqliteLedger(tmp_path / "sums.sqlite3")
+    assert ledger.take(1, takes, 30, 20, 9e9)
+    assert ledger.take(2, takes, 30, 20, 9e9)
+    ledger.move_to(other)
+    assert not ledger.take(3, takes, 1, 1, 9e9)
+    assert other.totals([Line("a", 0, 0)]) == (Totals(0, 60, 40),)
+    ledger.end(1, 7)
+    assert ledger.release(ledger.name(2))
+    assert other.totals([Line("a", 0, 0)]) == (Totals(7, 0, 0),)
+    other.close()
