@@ -25,7 +25,7 @@ LATER = {
     "server_url": "the control server's client is not part of this release; use emit_metric=…",
     "control": "the control server's client is not part of this release; use before_request=…",
     "capture_content": "prompts and answers are never kept in this release; leave it out",
-    "spool_dir": "a ledger's file is the spool; name it with ledger='sqlite:///path'",
+    "spool_dir": "use ledger='sqlite:///path', whose file is the spool",
     "performance_mode": "there is one mode in this release; leave it out",
 }
 """Keywords of the public contract that a later release brings, and what to use until then."""
