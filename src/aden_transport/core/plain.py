@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["REFERRED", "Amounts", "PlainCalls"]
 
 HELD_AT_MOST = 1024
-MOST = 1 << 60
 CAPPED = f"{BYTES}, {CAP}"
 WELL_KNOWN, OTHERS = 100, 7
 """From so many answers on, of each kind of call one in eight teaches what to expect."""
@@ -98,13 +97,13 @@ class _Kind:
         "basis",
         "call",
         "caps",
+        "common",
         "marked",
         "members",
         "message",
         "noted",
         "output",
         "rates",
-        "simplest",
         "tool",
         "tools",
         "turn_members",
@@ -118,7 +117,7 @@ class _Kind:
     message: int
     tool: int
     tools: int
-    caps: frozenset[str]
+    caps: tuple[str, ...]
     """Members that bound the output."""
     marked: bool
     """Whether only what the request marks is written to the cache."""
@@ -128,8 +127,8 @@ class _Kind:
     """The member that has the messages."""
     noted: int
     """-1 where later requests may refer to the answer by its id, else 0."""
-    simplest: frozenset[str]
-    """Of these members none but the messages says anything about the size."""
+    common: frozenset[str]
+    """Of these members none but the messages says anything about the size of the input."""
     output: int | None
     """Where the request names no cap."""
     basis: str
@@ -163,31 +162,36 @@ class PlainCalls:
         kind = self._kinds.get((call, exchange.model))
         if kind is None or exchange.started_at >= kind.until:
             kind = self._kind(exchange)
-        names = body.keys()
-        simple = names <= kind.simplest
-        if raw is None or not kind.rates or not (simple or names <= kind.members):
+        if raw is None or not kind.rates:
             return None
         size = len(raw)
+        names = body.keys()
+        if not names <= kind.common:
+            if not names <= kind.members:
+                return None
+            size += _others(kind, body)
         if size > MAX_PARSED_REQUEST:
             return None
         turns: Any = body.get(kind.turns)
         if turns.__class__ is list:
             members = kind.turn_members
             for turn in turns:
-                if turn.__class__ is not dict or not turn.keys() <= members:
+                if turn.__class__ is not dict:
                     return None
-                if turn.get("content").__class__ is not str and not _is_read(turn):
+                # Nearly every message is a role and a text.
+                if len(turn) == 2 and "role" in turn and turn.get("content").__class__ is str:
+                    continue
+                if not turn.keys() <= members or not _is_read(turn):
                     return None
             size += kind.message * len(turns)
         elif turns.__class__ is not str:
             return None
         size += kind.call
-        output, basis = kind.output, kind.basis
-        if not simple:
-            size += _others(kind, body)
-            cap = _cap(kind, body)
-            if cap:
-                output, basis = cap, CAPPED
+        output, basis, most = kind.output, kind.basis, 0
+        for name in kind.caps:
+            cap: Any = body.get(name)
+            if cap.__class__ is int and cap > most:
+                output, basis, most = cap, CAPPED, cap
         if size < 0 or output is None:
             return None
         if not hard and basis is not CAPPED:
@@ -239,17 +243,17 @@ class PlainCalls:
         unit, kind.until = self._prices.find_until(provider, model or "", at=exchange.started_at)
         plain = unit is not None and model is not None and _is_plain(operation, model)
         kind.rates = unit.text_rates() if unit is not None and plain else ()
-        kind.caps = frozenset(operation.output_cap)
+        kind.caps = operation.output_cap
         responses = operation.name.startswith("responses")
         kind.turns, kind.turn_members = ("input", ITEM_MEMBERS) if responses else ("messages", TURN_MEMBERS)
-        kind.members = SHARED | (INPUT_OTHERS if responses else MESSAGES_OTHERS) | {kind.turns}
-        kind.simplest = (SHARED | {kind.turns}) - kind.caps
+        kind.common = SHARED | {kind.turns}
+        kind.members = kind.common | (INPUT_OTHERS if responses else MESSAGES_OTHERS)
         kind.marked = marks_cache(vendor.id, model)
         kind.noted = -1 if operation.name in REFERRED else 0
         constants, ceiling = framing(vendor.id), self._ceilings.find(provider, model)
         kind.call, kind.message = constants.call + constants.message, constants.message
         kind.tool, kind.tools = constants.tool, constants.tools
-        kind.window = MOST if ceiling.context is None else ceiling.context
+        kind.window = MAX_COUNT if ceiling.context is None else ceiling.context
         kind.output = ceiling.context if ceiling.output is None else ceiling.output
         kind.basis = f"{BYTES}, {WINDOW if ceiling.output is None else MODEL}"
         if len(self._kinds) >= HELD_AT_MOST:
@@ -301,16 +305,6 @@ def _others(kind: _Kind, body: Mapping[str, Any]) -> int:
         if named is not None and (named.__class__ is not str or named not in CALLERS):
             return NOT_PLAIN
     return kind.tools + kind.tool * len(tools)
-
-
-def _cap(kind: _Kind, body: Mapping[str, Any]) -> int:
-    """The largest of the bounds that the request names; 0: it names none."""
-    most = 0
-    for name in kind.caps:
-        value: Any = body.get(name)
-        if value.__class__ is int and value > most:
-            most = value
-    return min(most, MAX_COUNT)
 
 
 def _marked(rates: TextRates, raw: bytes) -> int:

@@ -35,7 +35,7 @@ from .bound import Bound, KnownTotals, upper_usage
 from .capped import Cap, cap_of, with_cap
 from .expectation import Expectation
 from .hold import hold_nano
-from .plain import REFERRED, PlainCalls
+from .plain import REFERRED, Amounts, PlainCalls
 from .runs import active_runs, budget
 from .spooled import intent_of
 from .steps import Consult
@@ -121,8 +121,8 @@ class Money:
         self.hard = any(line.limit_held != NEVER for line in lines)
 
 
-Plain: TypeAlias = "tuple[Budgets, int, int, int, bool, str]"
-"""What is held for a plain call: by whom, and of `Money` hold, expected, about, hard and basis."""
+Plain: TypeAlias = "tuple[Budgets, Amounts, bool]"
+"""What is held for a plain call: by whom, what, and whether a limit is hard."""
 
 
 class Budgets:
@@ -187,16 +187,16 @@ class Budgets:
         amounts = self._plain.amounts(exchange, expects, hard)
         if amounts is None:
             return None
-        hold, expected, about, basis = amounts
-        if not memory.take(exchange.number, takes, hold, expected, at + HOLD_S):
+        if not memory.take(exchange.number, takes, amounts[0], amounts[1], at + HOLD_S):
             return None
-        return self, hold, expected, about, hard, basis
+        return self, amounts, hard
 
     def named(self, exchange: Exchange, plain: Plain) -> Money:
         """A plain hold as one that may end in any way."""
         assert self._memory is not None
         money = Money(self, self._memory.name(exchange.number), exchange.model)
-        _, money.hold, money.expected, money.about, money.hard, money.basis = plain
+        money.hold, money.expected, money.about, money.basis = plain[1]
+        money.hard = plain[2]
         money.held = True
         return money
 

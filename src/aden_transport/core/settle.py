@@ -34,10 +34,10 @@ def settle(record: Concluded, exchange: Exchange, exc: BaseException | None) -> 
             and work is None
         ):
             # Nearly every call.
-            if held[4] and not _is_of(reading.response_model, exchange.sent_model):
+            if held[2] and not _is_of(reading.response_model, exchange.sent_model):
                 cost = _dearer(record, exchange, cost)
             record.plain, record.charged_nano_usd = held, cost
-            held[0].end_plain(exchange, cost, held[3])
+            held[0].end_plain(exchange, cost, held[1][2])
             return
     money = exchange.money
     budgets = exchange.settings.budgets if money is None else money.budgets
