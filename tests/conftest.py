@@ -1,0 +1,25 @@
+"""For all tests."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _no_ends_outlive_their_test() -> Iterator[None]:
+    """What waits for a store that a test has taken away would be tried for an hour, in other tests, too."""
+    yield
+    module: Any = sys.modules.get("aden_transport.ledger.store_thread")
+    if module is None:
+        return
+    for thread in list(module._threads):
+        if thread._thread is not None and thread._ends:
+            thread.ask(module.Question(thread._ends.clear, _nothing), _nothing)
+
+
+def _nothing(*_: object) -> None:
+    """Nobody waits."""
