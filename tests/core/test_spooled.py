@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 from aden_transport.core.spooled import event_of, event_of_told, spooled
-from aden_transport.events import Decision, MetricEvent, NormalizedUsage, RateLimit, ToolCallMetric
+from aden_transport.events import (
+    Decision,
+    MetricEvent,
+    NormalizedUsage,
+    RateLimit,
+    ShadowDecision,
+    ToolCallMetric,
+)
 
 FULL = MetricEvent(
     event_id="01a2",
@@ -30,10 +37,16 @@ FULL = MetricEvent(
     cost_nano_usd=520_000,
     usage_source="reported",
 )
+TOLD = MetricEvent(
+    *("e", "t", "s", "openai", "chat", None, False, 1.0),
+    decision=Decision("alert", shadow=ShadowDecision("block", "100 %", budget_id="global", saved_nano_usd=5)),
+    hold_nano_usd=7,
+    hold_basis="bytes, max_tokens",
+)
 PLAIN = MetricEvent("e", "t", "s", "openai", "chat", None, False, 1.0)
 
 
-@pytest.mark.parametrize("event", [FULL, PLAIN], ids=["full", "plain"])
+@pytest.mark.parametrize("event", [FULL, TOLD, PLAIN], ids=["full", "told", "plain"])
 def test_an_event_comes_back_as_it_was(event: MetricEvent) -> None:
     event_id, text = spooled(event)
     assert event_id == event.event_id

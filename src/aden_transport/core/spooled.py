@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from .. import _json
-from ..events import Decision, MetricEvent, NormalizedUsage, RateLimit, ToolCallMetric
+from ..events import Decision, MetricEvent, NormalizedUsage, RateLimit, ShadowDecision, ToolCallMetric
 from ..ledger.base import Intent, Spooled
 
 if TYPE_CHECKING:
@@ -44,14 +44,21 @@ def event_of(told: Mapping[str, Any]) -> MetricEvent:
         if given.get(name) is not None:
             if not isinstance(given[name], Mapping):
                 raise TypeError(f"{name} is no {kind.__name__}")
-            known = {field.name for field in fields(kind)}
-            given[name] = kind(**{key: value for key, value in given[name].items() if key in known})
+            given[name] = _made(kind, given[name])
     for name in _TUPLES:
         if name in given:
             given[name] = tuple(given[name])
     if given.get("tool_calls") is not None:
         given["tool_calls"] = [ToolCallMetric(**call) for call in given["tool_calls"]]
     return MetricEvent(**given)
+
+
+def _made(kind: Any, told: Mapping[str, Any]) -> Any:
+    known = {field.name for field in fields(kind)}
+    given = {key: value for key, value in told.items() if key in known}
+    if isinstance(given.get("shadow"), Mapping):
+        given["shadow"] = _made(ShadowDecision, given["shadow"])
+    return kind(**given)
 
 
 def intent_of(exchange: Exchange, plan: Plan) -> Intent:
