@@ -187,9 +187,11 @@ class Site:
         assert set(told.values()) <= {1}
         assert set(seen) <= set(told), sorted(set(seen) - set(told))
         unknown = [event for event in calls if event.get("billing") == "unknown"]
+        # A worker may be told to end while its call waits for a connection.
+        not_sent = [event for event in calls if "error" in event and event.get("charged_usd") == 0]
         for event in calls:
             # What was held when its process was killed may not have been sent yet.
-            assert event["metadata"]["customer"] in seen or event in unknown
+            assert event["metadata"]["customer"] in seen or event in unknown or event in not_sent, event
         for event in unknown:
             assert event["charged_usd"] == event["hold_usd"] > 0
             assert "usage" not in event

@@ -63,6 +63,8 @@ def conclude(exchange: Exchange, ending: Ending, exc: BaseException | None, now:
         _take_exception(record, exchange, exc)
     elif ending == REFUSED:
         record.error = exchange.decision.reason
+    elif exchange.status is None and exchange.sent_at:
+        record.billing = "unknown"
     if exchange.pace is not None:
         exchange.pace.end(exchange, reading.usage if record.usage_source == "reported" and reading else None)
     if exchange.held is not None or exchange.settings.budgets is not None:

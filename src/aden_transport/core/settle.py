@@ -89,7 +89,8 @@ def _charge(record: Concluded, exchange: Exchange, exc: BaseException | None) ->
     if not exchange.sent_at:
         return None
     if status is None:
-        if exc is None or not was_sent(exc):
+        # Without an exception the process ends while the answer is awaited.
+        if exc is not None and not was_sent(exc):
             return None
         return hold if money.hard else expected
     cost = record.cost_nano_usd
