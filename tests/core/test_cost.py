@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from aden_transport.core.conclude import estimated_cost, has_rare_units
+from aden_transport.core.conclude import estimated_cost
 from aden_transport.core.wire import WireRequest
 from aden_transport.events import MetricEvent, NormalizedUsage
-from aden_transport.pricing import Price, PriceBook
+from aden_transport.pricing import Price, PriceBook, has_rare_units
 
 from .kit import EVENT_STREAM, Bench, headers, sse, wire
 

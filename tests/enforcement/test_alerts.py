@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import pytest
 from aden_transport import AlertEvent, context
 from aden_transport.testing import Reply
 
-from ..ledger.redis_server import RedisServer, server_program
 from .kit import HELLO, enforced
 
 HALF: dict[str, Any] = {
@@ -26,20 +24,9 @@ HALF: dict[str, Any] = {
 ASKED: Any = {"model": "gpt-4o", "messages": HELLO, "max_tokens": 900}
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "redis":
-        if server_program() is None:
-            pytest.skip("no Redis or Valkey server is installed")
-        with RedisServer(tmp_path) as server:
-            yield server.url
-    else:
-        yield "memory" if request.param == "memory" else f"sqlite:///{tmp_path}/budgets.sqlite3"
-
-
 @pytest.mark.parametrize("shadow_mode", [False, True])
-def test_the_call_that_crosses_a_threshold_tells_of_it(store: str, shadow_mode: bool) -> None:
-    with enforced(HALF, ledger=store, shadow_mode=shadow_mode) as run:
+def test_the_call_that_crosses_a_threshold_tells_of_it(ledger: str, shadow_mode: bool) -> None:
+    with enforced(HALF, ledger=ledger, shadow_mode=shadow_mode) as run:
         run.provider.script(Reply(output_tokens=600))
         run.client().chat.completions.create(**ASKED)
         assert run.ledger.open_holds() == 0

@@ -12,16 +12,11 @@ import pytest
 
 from aden_transport import BudgetExceededError
 
-from .kit import USD, Enforced, address, enforced
+from .kit import USD, Enforced, enforced
 from .offline import URL, Vendor, asked
 
 CALLERS = 64
 LIMIT = 1.0
-
-
-@pytest.fixture(params=["memory", "sqlite", "redis"])
-def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return address(request.param, tmp_path)
 
 
 def policy(tmp_path: Path, **more: Any) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from aden_transport.ledger.base import Line
 from aden_transport.ledger.opened import open_ledger
 from aden_transport.testing import Reply
 
-from ..ledger.redis_server import RedisServer, server_program
 from .kit import HELLO, USD, enforced
 
 ROOT = Path(__file__).parents[2]
@@ -74,19 +72,11 @@ def test_fifty_tasks(store: str, tmp_path: Path) -> None:
         check(run.spent(), sum(e.cost_nano_usd or 0 for e in run.events), run.ledger.open_holds())
 
 
-@pytest.fixture
-def redis_url(tmp_path: Path) -> Iterator[str]:
-    if server_program() is None:
-        pytest.skip("no Redis or Valkey server is installed")
-    with RedisServer(tmp_path) as server:
-        yield server.url
-
-
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("store", ["sqlite", "redis"])
 def test_four_processes(store: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     address = (
-        request.getfixturevalue("redis_url") if store == "redis" else f"sqlite:///{tmp_path}/budgets.sqlite3"
+        request.getfixturevalue("server").url if store == "redis" else f"sqlite:///{tmp_path}/budgets.sqlite3"
     )
     command = [sys.executable, "-m", "tests.enforcement.spender", address, "500"]
     children = [

@@ -23,7 +23,6 @@ from aden_transport.ledger.memory import MemoryLedger
 from aden_transport.meter import state
 from aden_transport.testing import Reply
 
-from ..ledger.redis_server import shared_server
 from .kit import HELLO, USD, Enforced, enforced
 
 WAIT_S = 20.0
@@ -39,13 +38,6 @@ def look_often(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "policy.json"
-
-
-@pytest.fixture(params=["memory", "sqlite", "redis"])
-def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "redis":
-        return f"{shared_server().url}"
-    return "memory" if request.param == "memory" else f"sqlite:///{tmp_path}/budgets.sqlite3"
 
 
 def customer(name: str, limit: float, **more: Any) -> dict[str, Any]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import openai
@@ -21,30 +19,18 @@ from aden_transport import (
 from aden_transport.core.shadow import share_of
 from aden_transport.testing import Reply
 
-from ..ledger.redis_server import RedisServer, server_program
 from .kit import HELLO, LADDER, USD, enforced
 
 BLOCKED = {"type": "global", "limit": 0, "limitAction": "block"}
 ASKED: Any = {"model": "gpt-4o", "messages": HELLO, "max_tokens": 500}
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "redis":
-        if server_program() is None:
-            pytest.skip("no Redis or Valkey server is installed")
-        with RedisServer(tmp_path) as server:
-            yield server.url
-    else:
-        yield "memory" if request.param == "memory" else f"sqlite:///{tmp_path}/budgets.sqlite3"
-
-
 def shadows(events: list[MetricEvent]) -> list[str | None]:
     return [event.decision.shadow.action if event.decision.shadow else None for event in events]
 
 
-def test_the_ladder_is_told_and_not_climbed(store: str) -> None:
-    with enforced(LADDER, ledger=store, shadow_mode=True) as run:
+def test_the_ladder_is_told_and_not_climbed(ledger: str) -> None:
+    with enforced(LADDER, ledger=ledger, shadow_mode=True) as run:
         run.provider.script(Reply(output_tokens=400))
         client = run.client()
         for _ in range(20):

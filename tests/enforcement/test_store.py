@@ -27,7 +27,7 @@ from aden_transport.ledger.sqlite import SqliteLedger
 from aden_transport.meter import state
 from aden_transport.options import MeterOptions
 
-from ..ledger.redis_server import RedisServer, server_program
+from ..ledger.redis_server import RedisServer
 from .kit import HELLO, Enforced, enforced
 
 POLICY = {"type": "global", "period": "none", "limit": 1.0, "limitAction": "block"}
@@ -228,14 +228,6 @@ def test_many_tasks_wait_together_rather_than_one_after_the_other(path: Path) ->
 
 
 # -- Redis ------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    if server_program() is None:
-        pytest.skip("no Redis or Valkey server is installed")
-    with RedisServer(tmp_path / "redis") as each:
-        yield each
 
 
 @pytest.mark.parametrize("colour", COLOURS)

@@ -7,7 +7,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ..events import ErrorType, MetricEvent, NormalizedUsage, UsageSource, usd
-from ..pricing import OVERRIDE
+from ..pricing import OVERRIDE, has_rare_units
 from ..vendors import Reading, Work
 from . import estimate
 from .error_types import error_type, transport_error_type, was_sent
@@ -328,18 +328,6 @@ def unit_prices(exchange: Exchange, reading: Reading, details: Mapping[str, Any]
     if answered is None and asked is None and reading.units:
         found = find(provider, "", at=at)
     return found
-
-
-def has_rare_units(usage: NormalizedUsage) -> bool:
-    """Whether anything but tokens was used."""
-    return bool(
-        usage.characters
-        or usage.audio_seconds
-        or usage.images
-        or usage.pages
-        or usage.search_units
-        or usage.server_tool_calls
-    )
 
 
 def estimated_cost(exchange: Exchange) -> Decimal | None:

@@ -171,6 +171,11 @@ class Exchange:
         self.held = money
 
     @property
+    def feature(self) -> str | None:
+        """What the call is attributed to, as expectations are learned."""
+        return None if self.metadata is None else self.metadata.get("feature")
+
+    @property
     def span_id(self) -> str:
         """16 hex digits."""
         return f"{self.number:016x}"

@@ -147,11 +147,7 @@ class Expectation:
     def means(self, model: str, feature: str | None) -> tuple[float, float, int]:
         """Reported input tokens for one that was estimated, and output tokens, as they are expected; and of
         how many answers that was learned."""
-        if len(model) > MAX_NAME:
-            model = model[:MAX_NAME]
-        keys = self._keys
-        found = keys.get((model, feature[:MAX_NAME])) if feature is not None else None
-        found = found or keys.get((model, None))
+        found = self._find(model, feature)
         return UNKNOWN if found is None else (found.input_ratio, found.output, found.answers)
 
     def output_quantile(self, model: str, feature: str | None) -> int | None:

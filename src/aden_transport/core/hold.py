@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from ..events import NormalizedUsage
-from ..pricing.unit_prices import UnitPrices
+from ..pricing.unit_prices import UnitPrices, has_rare_units
 from .bound import FREE, Bound
 
 __all__ = ["hold_nano"]
@@ -55,7 +55,7 @@ def _dearest(unit: UnitPrices, usage: NormalizedUsage, bound: Bound) -> int | No
     """The cost of the dearest way in which the tokens may divide into parts; None where something that is
     used has no price."""
     traits = _traits(unit)
-    if not traits.text or bound.units or _rare(usage):
+    if not traits.text or bound.units or has_rare_units(usage):
         missing = unit.unpriced(usage, bound.units)
         if missing and not (missing == ("images",) and usage.image_output_tokens):
             return None
@@ -63,10 +63,6 @@ def _dearest(unit: UnitPrices, usage: NormalizedUsage, bound: Bound) -> int | No
     if traits.parts:
         cost = max([cost, *(unit.cost(other, bound.units) for other in _divided(unit, usage, bound))])
     return cost if traits.whole else cost + 1
-
-
-def _rare(usage: NormalizedUsage) -> bool:
-    return bool(usage.characters or usage.images or usage.search_units or usage.server_tool_calls)
 
 
 PARTS = frozenset(

@@ -222,18 +222,14 @@ class PlainCalls:
         self, exchange: Exchange, rates: TextRates, about: int, size: int, output: int
     ) -> tuple[int, int]:
         """Nano-dollars, and of how many answers this was learned."""
-        metadata = exchange.metadata
-        feature = None if metadata is None else metadata.get("feature")
-        ratio, mean, answers = self._learned.means(exchange.model or "", feature)
+        ratio, mean, answers = self._learned.means(exchange.model or "", exchange.feature)
         given, likely = ceil(about * ratio), ceil(mean)
         total = (given if given < size else size) * rates.input
         total += (likely if likely < output else output) * rates.output
         return total if rates.divisor == 1 else rates.cost(total), answers
 
     def _usual(self, exchange: Exchange, most: int) -> int:
-        metadata = exchange.metadata
-        feature = None if metadata is None else metadata.get("feature")
-        usual = self._learned.output_quantile(exchange.model or "", feature)
+        usual = self._learned.output_quantile(exchange.model or "", exchange.feature)
         return usual if usual is not None and usual < most else most
 
     def _kind(self, exchange: Exchange) -> _Kind:

@@ -71,7 +71,6 @@ class Money:
     cap: Cap | None = None
     """What its output is capped at for it."""
     plan: Plan | None = None
-    outcome: Outcome | None = None
     held = False
     hold: int | None = None
     """Nano-dollars; None where no budget of dollars holds any."""
@@ -112,7 +111,7 @@ class Money:
 
     def take(self, outcome: Outcome) -> None:
         """What a ledger has answered."""
-        self.outcome, self.held = outcome, outcome.kind == "held"
+        self.held = outcome.kind == "held"
         lines = self.plan.candidates[outcome.candidate].lines if self.held and self.plan is not None else ()
         self.hold = max([line.hold for line in lines if line.unit == "usd"], default=None)
         if self.hold is not None and self.plan is not None:
@@ -349,7 +348,7 @@ class Budgets:
         if bound.usage is None:
             return "size"
         prices = self._prices_of(exchange, model, bound)
-        feature = (exchange.metadata or EMPTY).get("feature")
+        feature = exchange.feature
         usual = None if hard else self._learned.output_quantile(model or "", feature)
         hold = hold_nano(prices, bound, hard, usual)
         if hold is None:
@@ -498,8 +497,7 @@ class Budgets:
         if reading.response_id is not None and exchange.call.operation.name in REFERRED:
             self._seen.note(reading.response_id, reading.usage.total_tokens)
         if about > 0:
-            feature = (exchange.metadata or EMPTY).get("feature")
-            self._learned.learn(exchange.sent_model or "", feature, about, reading.usage)
+            self._learned.learn(exchange.sent_model or "", exchange.feature, about, reading.usage)
 
 
 def _at_once(work: Callable[[], object]) -> None:

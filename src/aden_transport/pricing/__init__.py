@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from .book import OVERRIDE, PriceBook
 from .price import Price
-from .unit_prices import TextRates, UnitPrices
+from .unit_prices import TextRates, UnitPrices, has_rare_units
 
-__all__ = ["OVERRIDE", "Price", "PriceBook", "TextRates", "UnitPrices"]
+__all__ = ["OVERRIDE", "Price", "PriceBook", "TextRates", "UnitPrices", "has_rare_units"]

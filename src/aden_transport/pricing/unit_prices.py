@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from ..events import NormalizedUsage
 
-__all__ = ["RATE_NAMES", "UNIT_NAMES", "Rates", "TextRates", "UnitPrices", "Units"]
+__all__ = ["RATE_NAMES", "UNIT_NAMES", "Rates", "TextRates", "UnitPrices", "Units", "has_rare_units"]
 
 Rates: TypeAlias = Mapping[str, Any]
 Units: TypeAlias = Mapping[str, float]
@@ -237,6 +237,18 @@ class UnitPrices:
         if usage.audio_seconds:
             exact += _exact(max(usage.audio_seconds, self._minimum_seconds)) * rates.get("audio_seconds", 0)
         return _half_even(exact.numerator, self._divisor * exact.denominator)
+
+
+def has_rare_units(usage: NormalizedUsage) -> bool:
+    """Whether anything but tokens was used."""
+    return bool(
+        usage.characters
+        or usage.audio_seconds
+        or usage.images
+        or usage.pages
+        or usage.search_units
+        or usage.server_tool_calls
+    )
 
 
 def _exact(amount: float) -> Fraction:
