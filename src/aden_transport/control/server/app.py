@@ -1,0 +1,104 @@
+"""The application: the routers of all subjects, and what holds for each request."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from anyio import to_thread
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ... import __version__
+from ..messages import SERVER_HEADER, SERVER_NAME
+from . import health
+from .access import Access
+from .storage import Storage
+from .wire import Answer, Fault
+
+__all__ = ["Settings", "create_app"]
+
+ROUTERS = (health.router,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a server is told beside its database."""
+
+    threads: int = 20
+    """Requests that are worked on at a time; no more than the database has connections."""
+
+
+def create_app(storage: Storage, settings: Settings | None = None) -> FastAPI:
+    """The application over `storage`, whose tables are there. Close `storage` when it has ended."""
+    settings = settings or Settings()
+    access = Access(storage)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        to_thread.current_default_thread_limiter().total_tokens = settings.threads
+        stop = storage.listen(access.heard)
+        try:
+            yield
+        finally:
+            stop()
+
+    app = FastAPI(
+        title="aden-transport control server",
+        version=__version__,
+        lifespan=lifespan,
+        default_response_class=Answer,
+        exception_handlers={
+            StarletteHTTPException: _refused,
+            RequestValidationError: _invalid,
+            Exception: _failed,
+        },
+    )
+    app.state.storage, app.state.settings, app.state.access = storage, settings, access
+    for router in ROUTERS:
+        app.include_router(router)
+    app.add_middleware(Named)
+    return app
+
+
+class Named:
+    """Says in each answer which server this is, so that clients know what it speaks."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def named(message: Message) -> None:
+            if message["type"] in ("http.response.start", "websocket.accept"):
+                name = (SERVER_HEADER.encode(), SERVER_NAME.encode())
+                message["headers"] = [*message.get("headers", ()), name]
+            await send(message)
+
+        await self.app(scope, receive, named)
+
+
+async def _refused(_: Request, exc: Exception) -> Answer:
+    assert isinstance(exc, StarletteHTTPException)
+    body = exc.body if isinstance(exc, Fault) else {"error": _code(exc.status_code), "message": exc.detail}
+    return Answer(body, exc.status_code, dict(exc.headers or {}))
+
+
+async def _invalid(_: Request, exc: Exception) -> Answer:
+    assert isinstance(exc, RequestValidationError)
+    faults = [
+        {"path": ".".join(str(part) for part in error["loc"]), "message": error["msg"]}
+        for error in exc.errors()[:20]
+    ]
+    return Answer({"error": "invalid", "message": "Correct what `faults` names.", "faults": faults}, 422)
+
+
+async def _failed(_: Request, __: Exception) -> Answer:
+    # Starlette raises it again for the server to log.
+    return Answer({"error": "internal", "message": "The server failed; its log says where."}, 500)
+
+
+def _code(status: int) -> str:
+    return {404: "not_found", 405: "method_not_allowed"}.get(status, "error")

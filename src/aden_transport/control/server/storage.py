@@ -1,0 +1,197 @@
+"""The database: one file of SQLite, or PostgreSQL for several servers. The same statements run on both."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.pool import QueuePool
+
+from ...errors import ConfigurationError
+from .tables import metadata
+
+__all__ = ["ANY", "Notice", "Storage", "is_transient"]
+
+BUSY_S = 30.0
+"""How long a writer of SQLite waits for another process."""
+POOL = 20
+"""Connections of a process."""
+ATTEMPTS = 5
+"""Of a transaction that fell victim to another one."""
+TRANSIENT = frozenset({"40001", "40P01", "55P03"})
+"""Serialization failure, deadlock, lock not had: postgresql.org/docs/current/errcodes-appendix.html."""
+
+T = TypeVar("T")
+
+
+class Notice(NamedTuple):
+    """That something of a team has changed: `"policy"`, `"sums"`, `"events"`, `"keys"`."""
+
+    team_id: str
+    topic: str
+
+
+ANY = Notice("*", "*")
+"""Anything may have changed: another process has written, or notices were missed."""
+
+
+class Storage:
+    """Connections to one database. Every method may be called from any thread; all of them block.
+
+    Raises: ConfigurationError, where the address cannot be used, or its driver is not installed.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = _address(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self.engine = _engine(self.url, sqlite=self.is_sqlite)
+        # SQLite has one writer at a time; waiting here is fair and costs no polling.
+        self._writers = threading.Lock() if self.is_sqlite else None
+        self._listening: Any = None
+        self._lock = threading.Lock()
+
+    def prepare(self) -> None:
+        """Make the tables that are missing. Several processes may do so at once."""
+        metadata.create_all(self.engine)
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """A transaction that writes: committed at the end, rolled back where an exception leaves it.
+
+        On SQLite it is alone from its beginning. On PostgreSQL it reads what is committed; take the rows that
+        it decides on `FOR UPDATE`, in the order of their keys.
+        """
+        with ExitStack() as held:
+            if self._writers is not None:
+                held.enter_context(self._writers)
+            db = held.enter_context(self.engine.connect().execution_options(writes=True))
+            with db.begin():
+                yield db
+                notices = db.info.pop("notices", ())
+        self._tell(notices)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that only reads; on SQLite, of one state of the database."""
+        with self.engine.connect() as db, db.begin():
+            yield db
+
+    def transact(self, work: Callable[[Connection], T]) -> T:
+        """`work` in a transaction that writes; again where it fell victim to another one."""
+        for _ in range(ATTEMPTS - 1):
+            try:
+                with self.begin() as db:
+                    return work(db)
+            except DBAPIError as exc:
+                if not is_transient(exc):
+                    raise
+        with self.begin() as db:
+            return work(db)
+
+    def notify(self, db: Connection, team_id: str, topic: str) -> None:
+        """Have the listeners of all processes told, when the transaction of `db` is committed."""
+        if self.is_sqlite:
+            db.info.setdefault("notices", []).append(Notice(team_id, topic))
+        else:
+            db.exec_driver_sql("SELECT pg_notify('aden', %s)", (f"{topic} {team_id}",))
+
+    def listen(self, told: Callable[[Notice], None]) -> Callable[[], None]:
+        """Have `told` called with each notice, on a thread of ours, until what is returned is called.
+
+        Notices may come twice, or as `ANY`; none is kept from before.
+        """
+        from .notices import Listening
+
+        with self._lock:
+            if self._listening is None:
+                self._listening = Listening(self.engine, sqlite=self.is_sqlite)
+            listening: Listening = self._listening
+        return listening.add(told)
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        with self._lock:
+            listening, self._listening = self._listening, None
+        if listening is not None:
+            listening.close()
+        self.engine.dispose()
+
+    def _tell(self, notices: Any) -> None:
+        listening = self._listening
+        if listening is not None:
+            for notice in dict.fromkeys(notices):
+                listening.tell(notice)
+
+
+def is_transient(exc: DBAPIError) -> bool:
+    """Whether the same transaction may succeed when it is tried again."""
+    if isinstance(exc, OperationalError) and "database is locked" in str(exc.orig):
+        return True
+    return getattr(exc.orig, "sqlstate", None) in TRANSIENT
+
+
+def _address(url: str) -> URL:
+    """With the drivers that we use."""
+    try:
+        found = make_url(url)
+    except ArgumentError as exc:
+        raise ConfigurationError(
+            "the database's address cannot be read: give sqlite:///PATH or postgresql://USER@HOST/NAME"
+        ) from exc
+    match found.get_backend_name():
+        case "sqlite":
+            if not found.database or found.database == ":memory:":
+                raise ConfigurationError("the database has to be a file: give sqlite:///PATH")
+            return found.set(drivername="sqlite+pysqlite")
+        case "postgresql" | "postgres":
+            return found.set(drivername="postgresql+psycopg")
+        case other:
+            raise ConfigurationError(f"no database of kind {other!r}: give sqlite:///PATH or postgresql://…")
+
+
+def _engine(url: URL, *, sqlite: bool) -> Engine:
+    if not sqlite:
+        try:
+            return create_engine(
+                url, pool_size=POOL, max_overflow=POOL, pool_pre_ping=True, pool_recycle=1800, future=True
+            )
+        except ModuleNotFoundError as exc:
+            raise ConfigurationError(
+                "PostgreSQL needs a driver: pip install 'aden-transport[postgres]'"
+            ) from exc
+    _private_file(Path(url.database or ""))
+    engine = create_engine(
+        url,
+        poolclass=QueuePool,
+        pool_size=POOL,
+        max_overflow=POOL,
+        connect_args={"timeout": BUSY_S, "check_same_thread": False},
+    )
+    event.listen(engine, "connect", _prepare)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _private_file(path: Path) -> None:
+    """Readable by its owner only: it says who spends what."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.touch(mode=0o600, exist_ok=True)
+
+
+def _prepare(connection: Any, _: Any) -> None:
+    # Transactions are begun by `_begin`; the module's own would begin late, and not to write.
+    connection.isolation_level = None
+    for setting in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+        connection.execute(f"PRAGMA {setting}").fetchall()
+
+
+def _begin(db: Connection) -> None:
+    writes = db.get_execution_options().get("writes")
+    # A reader that begins to write later may find that it cannot any more.
+    db.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
