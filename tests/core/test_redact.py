@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from aden_transport.core.redact import SECRET_HEADERS, SECRET_PARAMETERS, redacted
+from aden_transport.core.redact import (
+    SECRET_HEADERS,
+    SECRET_PARAMETERS,
+    has_secret,
+    redacted,
+    without_secrets,
+)
 
 CANARY = "canary-4f1d9c72a8"
 FORMS = [
@@ -36,6 +42,7 @@ FORMS = [
     "dapi0123456789abcdef0123456789abcdef",
     "pa-abcdefghijklmnopqrstuvwxyz",
     "Signature=0123456789abcdef",
+    "aden_0123456789ab_abcdefghijklmnopqrstuvwxyz",
 ]
 
 
@@ -114,3 +121,16 @@ def test_a_credential_at_the_cut_is_taken_out_before_it() -> None:
 
 def test_a_credential_beyond_ascii_is_taken_out() -> None:
     assert redacted("bad schlüssel-9", {b"api-key": "schlüssel-9".encode("latin-1")}, b"") == "bad [redacted]"
+
+
+@pytest.mark.parametrize("form", [*FORMS, *[f"https://h/x?{name}=abcdef" for name in SECRET_PARAMETERS]])
+def test_a_credential_is_found_and_taken_out_wherever_it_stands(form: str) -> None:
+    for text in (form, f'{{"error":"no access with {form} today"}}', form.swapcase() + " " + form):
+        assert has_secret(text)
+        assert not has_secret(without_secrets(text))
+
+
+@pytest.mark.parametrize("text", ["", "input_tokens", "task_id", "aden_transport 1.0", "2026-11-20T10:00:00Z"])
+def test_what_is_no_credential_stays(text: str) -> None:
+    assert not has_secret(text)
+    assert without_secrets(text) == text

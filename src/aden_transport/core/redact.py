@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from urllib.parse import unquote
 
-__all__ = ["redacted"]
+__all__ = ["has_secret", "redacted", "without_secrets"]
 
 SECRET_HEADERS = (
     b"authorization",
@@ -49,10 +49,17 @@ _SHAPES = re.compile(
     r"|\bAIza[\w-]{6,}|\bAQ\.[\w-]{20,}|\bya29\.[\w.-]{6,}"  # Google
     r"|\b(?-i:A[KS]IA[A-Z0-9]{8,}|ABSK[\w+/=]{16,})"  # AWS
     r"|\bdapi[0-9a-f]{16,}|\bpa-[\w-]{20,}"  # Databricks, Voyage
+    r"|\baden_[0-9a-f]{6,32}_[\w-]{20,}"  # of the control server
     r"|\beyJ[\w-]{8,}\.[\w.-]+"
     rf"|(?<=[?&])(?:{'|'.join(sorted(SECRET_PARAMETERS))})=[^&\s\"']+"
     r"|\bsignature=[^&\s\"',]{6,}"  # in an Authorization header of AWS
 )
+_BEGINNINGS = (
+    *("=", "bearer", "basic", "aden_", "sk-", "sk_", "pk-", "pk_", "rk-", "rk_", "xai-", "xai_", "hf-", "hf_"),
+    *("key-", "key_", "pplx", "fw-", "fw_", "r8-", "r8_", "nvapi", "tgp", "vck", "gho", "ghp", "ghs", "ghu"),
+    *("github_pat", "aiza", "aq.", "ya29.", "akia", "asia", "absk", "dapi", "pa-", "eyj"),
+)
+"""One of these stands in all that `_SHAPES` matches, in lower case; asking for them takes a tenth."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]+")
 
 
@@ -72,3 +79,14 @@ def redacted(message: str, headers: Mapping[bytes, bytes], target: bytes, *, lim
             message = message.replace(given, "[redacted]").replace(unquote(given), "[redacted]")
     message = _SHAPES.sub("[redacted]", message[: limit * 4])
     return _CONTROL.sub(" ", message)[:limit]
+
+
+def has_secret(text: str) -> bool:
+    """Whether anything in `text` has a credential's shape."""
+    lower = text.lower()
+    return any([beginning in lower for beginning in _BEGINNINGS]) and _SHAPES.search(text) is not None
+
+
+def without_secrets(text: str) -> str:
+    """`text` without anything of a credential's shape."""
+    return _SHAPES.sub("[redacted]", text)
