@@ -15,7 +15,7 @@ __all__ = ["Listening"]
 
 LOOK_S = 0.5
 """Between two looks at the version of an SQLite database."""
-WAIT_S = 1.0
+WAIT_S = 0.2
 """For notices of PostgreSQL, before it is asked whether we are to end."""
 
 log = logging.getLogger("aden.server")
@@ -59,10 +59,14 @@ class Listening:
     def _run(self, run: Callable[[Any], None]) -> None:
         while not self._ended.is_set():
             try:
-                with self._engine.connect() as db:
-                    # It stays with this thread, and as what listens it is for nobody else.
-                    db.detach()
-                    run(db.connection.driver_connection)
+                held = self._engine.raw_connection()
+                connection = held.driver_connection
+                # It stays with this thread, and one that listens is for nobody else.
+                held.detach()
+                try:
+                    run(connection)
+                finally:
+                    held.close()
             except Exception as exc:  # noqa: BLE001 - any driver's fault: the connection is made anew
                 log.warning("notices are interrupted: %s", type(exc).__name__)
                 self._ended.wait(LOOK_S)

@@ -14,7 +14,6 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.pool import QueuePool
 
 from ...errors import ConfigurationError
-from .tables import metadata
 
 __all__ = ["ANY", "Notice", "Storage", "is_transient"]
 
@@ -57,8 +56,11 @@ class Storage:
         self._lock = threading.Lock()
 
     def prepare(self) -> None:
-        """Make the tables that are missing. Several processes may do so at once."""
-        metadata.create_all(self.engine)
+        """Bring the schema up to date. Several processes may do so at once."""
+        from .migrations import upgrade
+
+        with self.begin() as db:
+            upgrade(db)
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
@@ -71,9 +73,10 @@ class Storage:
             if self._writers is not None:
                 held.enter_context(self._writers)
             db = held.enter_context(self.engine.connect().execution_options(writes=True))
+            # The connection is used again, after a transaction that failed, too.
+            notices = db.info["notices"] = []
             with db.begin():
                 yield db
-                notices = db.info.pop("notices", ())
         self._tell(notices)
 
     @contextmanager
@@ -97,7 +100,7 @@ class Storage:
     def notify(self, db: Connection, team_id: str, topic: str) -> None:
         """Have the listeners of all processes told, when the transaction of `db` is committed."""
         if self.is_sqlite:
-            db.info.setdefault("notices", []).append(Notice(team_id, topic))
+            db.info["notices"].append(Notice(team_id, topic))
         else:
             db.exec_driver_sql("SELECT pg_notify('aden', %s)", (f"{topic} {team_id}",))
 
@@ -122,7 +125,7 @@ class Storage:
             listening.close()
         self.engine.dispose()
 
-    def _tell(self, notices: Any) -> None:
+    def _tell(self, notices: list[Notice]) -> None:
         listening = self._listening
         if listening is not None:
             for notice in dict.fromkeys(notices):
