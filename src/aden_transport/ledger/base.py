@@ -18,6 +18,7 @@ from .pace import Move, Turn
 
 __all__ = [
     "NEVER",
+    "SEAL",
     "UNLIMITED",
     "Intent",
     "Ledger",
@@ -45,6 +46,9 @@ Spooled = tuple[str, str]
 
 UNLIMITED = 2**62
 """More than any sum."""
+
+SEAL = 2**56
+"""Held on a key on which nothing more is to be held: more than any sum, and sixty of it fit into 63 bits."""
 
 Take: TypeAlias = tuple[str, int, int]
 """A budget of dollars for a call on which nothing is in force: the key of a line, what may be held at most,
@@ -106,6 +110,9 @@ class Outcome:
 
     That is, on every line: spent + `hold` ≤ `limit_held`, and spent + expected + `expected` ≤ `limit_held`
     and ≤ `limit_expected`."""
+    asks: bool = False
+    """Of a refusal: whether only the lease of a line stands in its way, and the server is asked for more. The
+    same call asks again, soon and for a while."""
 
 
 class Ledger(Protocol):

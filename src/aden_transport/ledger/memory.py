@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from .._fork import on_fork_in_child
 from ..errors import LedgerUnavailable
-from .base import Intent, Line, Outcome, Spooled, Take, Totals, Unit
+from .base import SEAL, Intent, Line, Outcome, Spooled, Take, Totals, Unit
 from .idle import IdleSums
 from .pace import Move, Turn
 from .pace_memory import Paces
@@ -200,6 +200,20 @@ class MemoryLedger:
 
     def salt(self) -> bytes:
         return self._salt
+
+    def seal(self, key: str) -> None:
+        """Hold nothing more on `key` for lines that have a limit; what is held may still end."""
+        with self._lock:
+            sums = self._sums(key, 0.0)
+            if sums.held < SEAL:
+                sums.held += SEAL
+                sums.holds += 1
+
+    def forget(self, key: str) -> None:
+        """What is spent on `key`, on which nothing is held, is not asked for any more."""
+        with self._lock:
+            self._hot.pop(key, None)
+            self._idle.drop(key)
 
     # -- all of them --------------------------------------------------------------------------------
 

@@ -1,0 +1,430 @@
+"""A ledger that spends the fleet's money under leases: a child of the server's, for one process or host.
+
+A local ledger judges and holds, in one critical section, what is lowered to what the leases grant; the sums
+that come back are the fleet's. Nothing here waits for the server: a call that only a lease keeps out is told
+so (`Outcome.asks`), and what it lacks is among what is `due` to be asked.
+
+What the server is told and what it answers is carried by somebody else, on whatever thread: `due` is to be
+called once a second, each half second while `is_waited_for`, after each `wake` and after each `take`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Protocol
+
+from ..control.messages import Ask, Grant
+from ..errors import LedgerUnavailable
+from .base import SEAL, Intent, Ledger, Line, Outcome, Spooled, Totals, Unit
+from .lease_lines import Lowered, MissingLease, View, lacks, of_fleet, shifted
+from .lease_memory import lease_clock
+from .leases import Account, of_local_key
+from .pace import Move, Turn
+from .rule import judge
+
+__all__ = ["LeasedLedger", "Leases", "is_fleet_key"]
+
+TRIES = 4
+"""Of one reserve, while leases change under it."""
+WAITS_S = 1.0
+"""After so long a call that has not asked again does not wait any more."""
+MOST_KEPT = 10_000
+
+
+class Leases(Protocol):
+    """The book of an owner, and where it is kept. Any thread may use it.
+
+    Raises, where a file cannot be used: LedgerUnavailable.
+    """
+
+    owner: str
+    """A name that no other owner has."""
+
+    def find(self, key: str) -> Account | None:
+        """The lease under which calls of `key` begin, as far as this process knows. Does no I/O."""
+        ...
+
+    def prepare(self, lines: Iterable[Line], now: float, *, anew: bool = False) -> bool:
+        """Have a lease for each key, with nothing granted where it is new; whether one is. `anew`: what this
+        process knows is out of date."""
+        ...
+
+    def siblings(self, account: Account) -> Sequence[Account]:
+        """The owner's other leases whose sums count with those of `account`."""
+        ...
+
+    def lay_floor(self, key: str, spent: int) -> None:
+        """At least so much was spent on `key`, as long as the server has not said how much."""
+        ...
+
+    def due(self, now: float, waiting: Mapping[str, Collection[int]], *, end: bool = False) -> list[Ask]: ...
+
+    def take(self, grants: Iterable[Grant], asked_at: float, now: float) -> None: ...
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is leased, and nothing is left to be told."""
+        ...
+
+
+def is_fleet_key(key: str) -> bool:
+    """Whether a key's sums are the fleet's: not those of a run, nor of a rule's minute."""
+    return not (key.startswith("-|run:") or (key[:1] == "m" and key.partition("|")[0][1:].isdigit()))
+
+
+class LeasedLedger:
+    """See `Ledger`, and `Leases` for who owns what. `local` and `leases` keep the same sums."""
+
+    def __init__(
+        self,
+        local: Ledger,
+        leases: Leases,
+        *,
+        is_fleet: Callable[[str], bool] = is_fleet_key,
+        clock: Callable[[], float] = lease_clock,
+    ) -> None:
+        self.local = local
+        self.leases = leases
+        self.is_fleet = is_fleet
+        self.clock = clock
+        self.wake: Callable[[], object] | None = None
+        """Called where something is due that somebody waits for: from any thread, often, and must return at
+        once."""
+        self.fleet_marks: Callable[[str, str, float], bool] | None = None
+        """`mark_once` of the server, asked once this host has said True. It must not wait long."""
+        self.answered_at: float | None = None
+        """By `clock`: when the server last answered."""
+        self._waiting: dict[str, dict[str, tuple[int, float]]] = {}
+        """By key and call: what it wants to hold, and when it last said so."""
+        self._kept: OrderedDict[str, None] = OrderedDict()
+        """Calls that hold another candidate than the first."""
+        self._lock = threading.Lock()
+
+    # -- for whoever talks to the server ------------------------------------------------------------
+
+    @property
+    def owner(self) -> str:
+        return self.leases.owner
+
+    def due(self, now: float | None = None, *, end: bool = False) -> list[Ask]:
+        """What to ask the server; `now` by `clock`. `end`: give everything back, until `is_given_back`."""
+        now = self.clock() if now is None else now
+        return self.leases.due(now, self._wanted(now), end=end)
+
+    def take(self, grants: Iterable[Grant], asked_at: float) -> None:
+        """What it answered. `asked_at`: by `clock`, when the asks were sent, or earlier."""
+        now = self.clock()
+        self.leases.take(grants, asked_at, now)
+        self.answered_at = now
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether a call waits for a lease."""
+        return bool(self._waiting)
+
+    @property
+    def is_given_back(self) -> bool:
+        """Whether nothing is leased any more, and the server knows all."""
+        return self.leases.is_empty
+
+    # -- a call -------------------------------------------------------------------------------------
+
+    @property
+    def spools(self) -> bool:
+        return self.local.spools
+
+    def reserve(
+        self,
+        op_id: str,
+        candidates: Sequence[Sequence[Line]],
+        *,
+        now: float,
+        expires_at: float,
+        intent: Intent | None = None,
+    ) -> Outcome:
+        """As `Ledger.reserve`. The first candidate that the fleet's limits admit is taken: where its lease
+        does not cover it, nothing is held and the outcome `asks`."""
+        given = {"now": now, "expires_at": expires_at, "intent": intent}
+        return self._reserve(op_id, candidates, given)
+
+    def reserve_beyond(
+        self,
+        op_id: str,
+        candidates: Sequence[Sequence[Line]],
+        *,
+        allowance: int | None,
+        now: float,
+        expires_at: float,
+        intent: Intent | None = None,
+    ) -> Outcome:
+        """`reserve` while the server does not answer: up to so many nano-dollars beyond each lease, None: as
+        much as the limits admit by what is known."""
+        given = {"now": now, "expires_at": expires_at, "intent": intent}
+        return self._reserve(op_id, candidates, given, _Beyond(allowance))
+
+    def _reserve(
+        self,
+        op_id: str,
+        candidates: Sequence[Sequence[Line]],
+        given: Mapping[str, Any],
+        beyond: _Beyond | None = None,
+    ) -> Outcome:
+        now, anew = self.clock(), False
+        outcome = REFUSED
+        for _ in range(TRIES):
+            views = self._views(candidates[0], now, beyond, anew=anew)
+            anew = True
+            outcome = self._reserve_locally(op_id, candidates, views, given, beyond)
+            if any(sums.held >= SEAL for sums in outcome.totals) and outcome.kind == "refused":
+                continue  # Another lease has taken the place of this one.
+            lines = candidates[outcome.candidate]
+            if (outcome.candidate or outcome.kind == "refused") and op_id not in self._kept:
+                found = self._by_fleet(op_id, candidates, views, outcome, now)
+                if found is None:
+                    continue  # What was lacking is there now.
+                outcome = found
+            else:
+                outcome = shifted(outcome, lines, views)
+            if not outcome.asks and self._waiting:
+                self._wait_no_more(op_id)
+            return outcome
+        return Outcome("refused", outcome.candidate, outcome.totals, max(0, outcome.line), asks=True)
+
+    def _reserve_locally(
+        self,
+        op_id: str,
+        candidates: Sequence[Sequence[Line]],
+        views: dict[str, View],
+        given: Mapping[str, Any],
+        beyond: _Beyond | None,
+    ) -> Outcome:
+        while True:
+            try:
+                return self.local.reserve(op_id, Lowered(candidates, views, self.is_fleet), **given)
+            except MissingLease as exc:
+                views.update(self._views(exc.lines, self.clock(), beyond))
+
+    def _by_fleet(
+        self,
+        op_id: str,
+        candidates: Sequence[Sequence[Line]],
+        views: dict[str, View],
+        local: Outcome,
+        now: float,
+    ) -> Outcome | None:
+        """The outcome, where the local one is not that of a first candidate that is held; None: to be asked
+        again. `local`: what is held by then is given back, if the fleet would take another candidate."""
+        sums: dict[str, Totals] = {}
+        asked = [self._fleet_lines(candidate, views, sums, now) for candidate in candidates]
+        fleet = judge(asked, lambda line: _counted(sums[line.key], views.get(line.key)))
+        lines = candidates[fleet.candidate]
+        if local.kind == "held":
+            if fleet.candidate >= local.candidate or fleet.kind == "refused":
+                self._keep(op_id)
+                return shifted(local, candidates[local.candidate], views)
+            self.local.release(op_id)
+        told = [_told(sums[line.key], views.get(line.key)) for line in lines]
+        outcome = Outcome(fleet.kind, fleet.candidate, tuple(told), fleet.line, fleet.fits_expected)
+        if fleet.kind != "held":
+            return outcome
+        lacking = [
+            number
+            for number, line in enumerate(lines)
+            if lacks(line, views.get(line.key), sums[line.key].spent + sums[line.key].held)
+        ]
+        if not lacking:
+            return None
+        self._wait(op_id, [lines[number] for number in lacking], now)
+        outcome.kind, outcome.line, outcome.asks = "refused", lacking[0], True
+        return outcome
+
+    def _fleet_lines(
+        self, lines: Sequence[Line], views: dict[str, View], sums: dict[str, Totals], now: float
+    ) -> list[Line]:
+        """Lines as the fleet judges them; their local sums are put into `sums`."""
+        unseen = [line for line in lines if line.key not in views and self.is_fleet(line.key)]
+        if unseen:
+            views.update(self._views(unseen, now))
+        new = [line for line in lines if line.key not in sums]
+        if new:
+            found = self.local.totals([_of_sums(line, views.get(line.key)) for line in new])
+            for line, each in zip(new, found, strict=True):
+                sums[line.key] = Totals(each.spent, each.held % SEAL, each.expected)
+        return [
+            of_fleet(line, views.get(line.key), sums[line.key].spent + sums[line.key].held, now)
+            for line in lines
+        ]
+
+    def _views(
+        self, lines: Sequence[Line], now: float, beyond: _Beyond | None = None, *, anew: bool = False
+    ) -> dict[str, View]:
+        fleet = [line for line in lines if self.is_fleet(line.key)]
+        if self.leases.prepare(fleet, now, anew=anew) and self.wake is not None:
+            self.wake()
+        return {line.key: self._view(self._account(line), now, beyond) for line in fleet}
+
+    def _account(self, line: Line) -> Account:
+        return self.leases.find(line.key) or Account(key=line.key, generation=0, also=line.also)
+
+    def _view(self, account: Account, now: float, beyond: _Beyond | None = None) -> View:
+        granted = account.granted if account.is_usable(now) else 0
+        if beyond is not None:
+            granted = beyond.of(account)
+        others = account.others_spent, account.others_held
+        view = View(account, granted, others[0], 0, 0, others[1], account.is_fresh(now))
+        siblings = self.leases.siblings(account)
+        if siblings:
+            for sums in self.local.totals([Line(each.local_key, 0, 0) for each in siblings]):
+                view.spent += sums.spent
+                view.held += sums.held % SEAL
+                view.expected += sums.expected
+        return view
+
+    # -- calls that wait ----------------------------------------------------------------------------
+
+    def _wait(self, op_id: str, lines: Sequence[Line], now: float) -> None:
+        with self._lock:
+            is_new = not any(op_id in self._waiting.get(line.key, ()) for line in lines)
+            for line in lines:
+                self._waiting.setdefault(line.key, {})[op_id] = (line.hold, now)
+        if is_new and self.wake is not None:
+            self.wake()
+
+    def _wait_no_more(self, op_id: str) -> None:
+        with self._lock:
+            for key in [key for key, calls in self._waiting.items() if op_id in calls]:
+                del self._waiting[key][op_id]
+                if not self._waiting[key]:
+                    del self._waiting[key]
+
+    def _wanted(self, now: float) -> dict[str, list[int]]:
+        with self._lock:
+            for key, calls in list(self._waiting.items()):
+                still = {op_id: each for op_id, each in calls.items() if now - each[1] < WAITS_S}
+                if still:
+                    self._waiting[key] = still
+                else:
+                    del self._waiting[key]
+            return {key: [hold for hold, _ in calls.values()] for key, calls in self._waiting.items()}
+
+    def _keep(self, op_id: str) -> None:
+        with self._lock:
+            self._kept[op_id] = None
+            if len(self._kept) > MOST_KEPT:
+                self._kept.popitem(last=False)
+
+    # -- its end ------------------------------------------------------------------------------------
+
+    def settle(self, op_id: str, amounts: Mapping[Unit, int], *, event: Spooled | None = None) -> bool:
+        self._kept.pop(op_id, None)
+        return self.local.settle(op_id, amounts, event=event)
+
+    def release(self, op_id: str, *, event: Spooled | None = None) -> bool:
+        self._kept.pop(op_id, None)
+        return self.local.release(op_id, event=event)
+
+    def defer(self, op_id: str, ref: str, *, expires_at: float) -> bool:
+        return self.local.defer(op_id, ref, expires_at=expires_at)
+
+    def settle_deferred(self, ref: str, amounts: Mapping[Unit, int]) -> bool:
+        return self.local.settle_deferred(ref, amounts)
+
+    # -- a key --------------------------------------------------------------------------------------
+
+    def raise_to(self, key: str, spent: int, *, mark: str, expires_at: float = 0.0) -> None:
+        """The server lays the floors of its policy itself; until it says what is spent, they count here."""
+        if not self.is_fleet(key):
+            self.local.raise_to(key, spent, mark=mark, expires_at=expires_at)
+        elif self.local.mark_once(key, f"raise:{mark}", expires_at=expires_at):
+            self.leases.prepare([Line(key, 0, 0)], self.clock())
+            self.leases.lay_floor(key, spent)
+
+    def mark_once(self, key: str, mark: str, *, expires_at: float = 0.0) -> bool:
+        """Once on this host, and, where the server is asked and answers, in the fleet."""
+        if not self.local.mark_once(key, mark, expires_at=expires_at):
+            return False
+        if self.fleet_marks is not None and self.is_fleet(key):
+            with suppress(LedgerUnavailable):
+                return self.fleet_marks(key, mark, expires_at)
+        return True
+
+    def totals(self, lines: Sequence[Line]) -> tuple[Totals, ...]:
+        now = self.clock()
+        views: dict[str, View] = {}
+        for line in lines:
+            if self.is_fleet(line.key):
+                views[line.key] = self._view(self._account(line), now)
+        found = self.local.totals([_of_sums(line, views.get(line.key)) for line in lines])
+        return tuple([_told(sums, views.get(line.key)) for line, sums in zip(lines, found, strict=True)])
+
+    def pace(self, key: str, move: Move, *, now: float | None = None) -> Turn:
+        return self.local.pace(key, move, now=now)
+
+    def salt(self) -> bytes:
+        return self.local.salt()
+
+    # -- all of them --------------------------------------------------------------------------------
+
+    def sweep(self, now: float) -> Sequence[str]:
+        return self.local.sweep(now)
+
+    def take_events(self, most: int) -> Mapping[str, Mapping[str, Any]]:
+        return self.local.take_events(most)
+
+    def forget_events(self, event_ids: Iterable[str]) -> None:
+        self.local.forget_events(event_ids)
+
+    def events_dropped(self) -> int:
+        return self.local.events_dropped()
+
+    def disputed(self) -> Mapping[str, int]:
+        found: dict[str, int] = {}
+        for key, amount in self.local.disputed().items():
+            name = of_local_key(key) or key
+            found[name] = found.get(name, 0) + amount
+        return found
+
+    def open_holds(self) -> int:
+        return self.local.open_holds()
+
+    def close(self) -> None:
+        self.local.close()
+
+
+REFUSED = Outcome("refused", 0, ())
+
+
+class _Beyond:
+    """How far beyond a lease may be gone."""
+
+    __slots__ = ("_allowance",)
+
+    def __init__(self, allowance: int | None) -> None:
+        self._allowance = allowance
+
+    def of(self, account: Account) -> int:
+        if self._allowance is None or account.unit != "usd":
+            return SEAL - 1
+        return account.granted + self._allowance
+
+
+def _of_sums(line: Line, view: View | None) -> Line:
+    """A line that asks for the local sums of another."""
+    if view is None:
+        return Line(line.key, 0, 0, also=line.also)
+    return Line(view.account.local_key, 0, 0)
+
+
+def _told(sums: Totals, view: View | None) -> Totals:
+    return sums if view is None else view.of(sums)
+
+
+def _counted(sums: Totals, view: View | None) -> Totals:
+    """What counts against limits: as far as one can know."""
+    if view is None:
+        return sums
+    held = view.stands_at - view.spent
+    return Totals(sums.spent + view.spent, sums.held + held, sums.expected + view.expected)
