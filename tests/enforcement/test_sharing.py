@@ -154,14 +154,15 @@ def test_what_a_run_left_that_was_killed_is_emitted_by_the_next(tmp_path: Path) 
         if os.fork() == 0:
             call()
             flush()
-            from aden_transport.ledger.base import Line
+            from aden_transport.ledger.base import Line, Spooled
             ledger = state.everything.budgets.ledger
             event = {"event_id": "lost", "provider": "openai", "operation": "chat", "trace_id": "t",
                      "span_id": "s", "stream": False, "timestamp_s": 1.0}
             for op_id in ("1", "2"):
                 intent = {"event": {**event, "event_id": f"open {op_id}"}, "models": ["gpt-4o"]}
                 ledger.reserve(op_id, [[Line("-|global", 10, 5)]], now=1.0, expires_at=1e12, intent=intent)
-            ledger.settle("2", {"usd": 3}, event=("settled", json.dumps({**event, "event_id": "settled"})))
+            settled = Spooled("settled", json.dumps({**event, "event_id": "settled"}))
+            ledger.settle("2", {"usd": 3}, event=settled)
             os.kill(os.getppid(), signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(60)

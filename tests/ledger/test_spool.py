@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from aden_transport.ledger import spool as module
-from aden_transport.ledger.base import Ledger
+from aden_transport.ledger.base import Ledger, Spooled
 from aden_transport.ledger.memory import MemoryLedger
 from aden_transport.ledger.redis import RedisLedger
 from aden_transport.ledger.sqlite import SqliteLedger
@@ -62,7 +62,7 @@ def elsewhere(path: Path, program: str) -> None:
     """Run `program`, to which `ledger` is given, in a process that ends by SIGKILL."""
     code = f"""
 import os, signal, sys
-from aden_transport.ledger.base import Line
+from aden_transport.ledger.base import Line, Spooled
 from aden_transport.ledger.sqlite import SqliteLedger
 ledger = SqliteLedger(sys.argv[1], timeout_s={PATIENT})
 def reserve(op_id, intent=None):
@@ -135,7 +135,7 @@ def test_memory_keeps_none() -> None:
     ledger = MemoryLedger()
     reserve(ledger)
     assert not ledger.spools
-    assert ledger.settle("1", {}, event=("e1", "{}"))
+    assert ledger.settle("1", {}, event=Spooled("e1", "{}"))
     ledger.forget_events(["e1"])
     assert (ledger.take_events(10), ledger.events_dropped()) == ({}, 0)
 
@@ -164,7 +164,7 @@ def test_the_event_of_a_process_that_was_killed_is_taken_over_once(
     path: Path, ledger: SqliteLedger, end: str
 ) -> None:
     ended = 'ledger.settle("1", {"usd": 3}' if end == "settle" else 'ledger.release("1"'
-    elsewhere(path, f"""reserve("1"); {ended}, event=("e1", '{{"event_id": "e1"}}'))""")
+    elsewhere(path, f"""reserve("1"); {ended}, event=Spooled("e1", '{{"event_id": "e1"}}'))""")
     assert sums(ledger, "a") == [(3 if end == "settle" else 0, 0, 0)]
     assert ledger.take_events(10) == {"e1": {"event_id": "e1"}}
     assert ledger.take_events(10) == {}
@@ -177,14 +177,14 @@ def test_the_event_of_a_process_that_was_killed_is_taken_over_once(
 def test_what_was_taken_over_by_a_process_that_dies_is_taken_over_again(
     path: Path, ledger: SqliteLedger
 ) -> None:
-    elsewhere(path, """reserve("1"); ledger.settle("1", {}, event=("e1", '{"event_id": "e1"}'))""")
+    elsewhere(path, """reserve("1"); ledger.settle("1", {}, event=Spooled("e1", '{"event_id": "e1"}'))""")
     elsewhere(path, "assert list(ledger.take_events(10)) == ['e1']")
     assert list(ledger.take_events(10)) == ["e1"]
 
 
 def test_events_of_processes_that_live_are_theirs(path: Path, ledger: SqliteLedger) -> None:
     reserve(ledger)
-    ledger.settle("1", {}, event=("e1", "{}"))
+    ledger.settle("1", {}, event=Spooled("e1", "{}"))
     elsewhere(path, "assert ledger.take_events(10) == {}")
     assert ledger.take_events(10) == {}
 
@@ -192,7 +192,7 @@ def test_events_of_processes_that_live_are_theirs(path: Path, ledger: SqliteLedg
 def test_an_event_that_was_taken_is_forgotten_with_the_next_end(ledger: SqliteLedger) -> None:
     for number in (1, 2):
         reserve(ledger, str(number))
-        ledger.settle(str(number), {}, event=(f"e{number}", "{}"))
+        ledger.settle(str(number), {}, event=Spooled(f"e{number}", "{}"))
         ledger.forget_events([f"e{number}"])
     assert rows(ledger) == ["e2"]
     ledger.close()
@@ -200,7 +200,7 @@ def test_an_event_that_was_taken_is_forgotten_with_the_next_end(ledger: SqliteLe
 
 
 def test_an_end_that_finds_no_hold_keeps_no_event(ledger: SqliteLedger) -> None:
-    assert not ledger.settle("1", {}, event=("e1", "{}"))
+    assert not ledger.settle("1", {}, event=Spooled("e1", "{}"))
     assert rows(ledger) == []
 
 
@@ -215,9 +215,9 @@ def test_an_event_and_its_money_are_written_together_or_not_at_all(
     with monkeypatch.context() as broken:
         broken.setattr(module, "add", fail)
         with pytest.raises(ZeroDivisionError):
-            ledger.settle("1", {"usd": 3}, event=("e1", "{}"))
+            ledger.settle("1", {"usd": 3}, event=Spooled("e1", "{}"))
     assert sums(ledger, "a") == [(0, 10, 5)]
-    assert ledger.settle("1", {"usd": 3}, event=("e1", "{}"))
+    assert ledger.settle("1", {"usd": 3}, event=Spooled("e1", "{}"))
     assert rows(ledger) == ["e1"]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _json
 from ..events import Decision, MetricEvent, NormalizedUsage, RateLimit, ShadowDecision, ToolCallMetric
-from ..ledger.base import Intent, Spooled
+from ..ledger.base import Intent, Sending, Spooled
 
 if TYPE_CHECKING:
     from ..policy import Plan
@@ -22,7 +22,7 @@ _MAPPINGS = ("headers", "operation_details", "metadata", "content")
 _TUPLES = ("finish_reasons", "faults")
 
 
-def spooled(event: MetricEvent) -> Spooled:
+def spooled(event: MetricEvent, *, emitted: bool = True, sending: Sending | None = None) -> Spooled:
     """Its id, and all of its fields but those that are as they would be anyway."""
     told: dict[str, Any] = {}
     for name, default in _DEFAULTS.items():
@@ -30,7 +30,7 @@ def spooled(event: MetricEvent) -> Spooled:
         if value is not default and value != default:
             # Dataclasses are written by their fields.
             told[name] = dict(value) if name in _MAPPINGS else value
-    return event.event_id, str(_json.dumps(told), "utf-8")
+    return Spooled(event.event_id, str(_json.dumps(told), "utf-8"), emitted, sending)
 
 
 def event_of(told: Mapping[str, Any]) -> MetricEvent:

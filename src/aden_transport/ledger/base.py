@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from .pace import Move, Turn
 
@@ -24,6 +24,7 @@ __all__ = [
     "Ledger",
     "Line",
     "Outcome",
+    "Sending",
     "Spooled",
     "Take",
     "Totals",
@@ -38,10 +39,31 @@ NEVER = -1
 
 Intent = Mapping[str, Any]
 """JSON: what the event of a call needs if nobody ever ends it, under `"event"` its fields as far as they are
-known, and under `"models"` the model of each candidate."""
+known, and under `"models"` the model of each candidate; `"sending"` as the members of `Sending`, and
+`"emitted": False`, where the event is to go elsewhere than to emitters."""
 
-Spooled = tuple[str, str]
-"""The id of an event, and the event as JSON."""
+
+class Sending(NamedTuple):
+    """Where an event goes."""
+
+    to: str
+    """Names a server and whose key is used there, and shows neither."""
+    instance: str
+    """The process that made it."""
+    settled: bool = False
+    """Whether that server's ledger has charged the call already."""
+
+
+class Spooled(NamedTuple):
+    """An event that is kept until everybody has it."""
+
+    event_id: str
+    text: str
+    """The event as JSON."""
+    emitted: bool = True
+    """Whether emitters are to have it."""
+    sending: Sending | None = None
+    """The server that is to have it."""
 
 
 UNLIMITED = 2**62

@@ -15,18 +15,19 @@ from hashlib import blake2b
 from typing import Any
 
 from .. import _json
-from .base import Spooled
+from .base import Sending, Spooled
 from .owner import is_gone
 
 __all__ = [
     "MAX_AGE_S",
     "MAX_BYTES",
     "MAX_ROWS",
+    "NOBODY",
     "SCHEMA",
     "add",
     "dropped",
     "forget",
-    "leave",
+    "left",
     "take",
     "trim",
 ]
@@ -52,17 +53,16 @@ COUNT = """INSERT INTO counts VALUES ('dropped', ?)
 
 def add(db: sqlite3.Connection, event: Spooled, owner: str) -> None:
     """The event of a hold that is ended by its owner."""
-    event_id, text = event
-    db.execute(ADD, (_number(event_id), event_id, owner, time.time(), text))
+    db.execute(ADD, (_number(event.event_id), event.event_id, owner, time.time(), event.text))
 
 
-def leave(db: sqlite3.Connection, intent: str, *, hold: int | None, candidate: int) -> None:
-    """The intent of a hold that nobody ended, for whoever takes it."""
+def left(intent: str, *, hold: int | None, candidate: int) -> Spooled:
+    """What is known of a call whose hold nobody ended, for whoever takes it."""
     told: dict[str, Any] = _json.loads(intent)
+    sending, emitted = told.pop("sending", None), told.pop("emitted", True)
     told |= {"hold": hold, "candidate": candidate}
-    text = str(_json.dumps(told), "utf-8")
-    event_id = str(told["event"]["event_id"])
-    db.execute(ADD, (_number(event_id), event_id, NOBODY, time.time(), text))
+    text, event_id = str(_json.dumps(told), "utf-8"), str(told["event"]["event_id"])
+    return Spooled(event_id, text, emitted, None if sending is None else Sending(*sending))
 
 
 def _number(event_id: str) -> int:

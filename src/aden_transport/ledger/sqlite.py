@@ -18,14 +18,15 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
 from .. import _json
 from .._fork import on_fork_in_child
 from ..errors import LedgerUnavailable
-from . import pace_sqlite, spool
-from .base import Intent, Line, Outcome, Spooled, Totals, Unit
+from . import outbox_sqlite, pace_sqlite, spool
+from .base import Intent, Line, Outcome, Sending, Spooled, Totals, Unit
 from .memory import Held
 from .owner import is_gone, owner_of
 from .pace import Move, Turn
@@ -33,7 +34,7 @@ from .rule import judge
 
 __all__ = ["SqliteLedger", "default_path"]
 
-VERSION = 2
+VERSION = 3
 """Of the schema, as `PRAGMA user_version`."""
 SCHEMA = (
     """CREATE TABLE sums (
@@ -51,9 +52,15 @@ SCHEMA = (
         PRIMARY KEY (key, mark)) WITHOUT ROWID""",
     "CREATE INDEX marks_expire ON marks (expires_at) WHERE expires_at > 0",
     *spool.SCHEMA,
-    f"PRAGMA user_version = {VERSION}",
+    *outbox_sqlite.SCHEMA,
 )
-FROM_1 = ("ALTER TABLE holds ADD COLUMN intent TEXT", *spool.SCHEMA, f"PRAGMA user_version = {VERSION}")
+KEPT = ("holds", "spool", "outbox")
+"""What somebody still has to see to."""
+SINCE = {
+    1: ("ALTER TABLE holds ADD COLUMN intent TEXT", *spool.SCHEMA),
+    2: outbox_sqlite.SCHEMA,
+}
+"""What was added to each version."""
 MOST = 2**53 - 1
 """Larger amounts count as this one."""
 SWEPT = 200
@@ -134,7 +141,7 @@ class SqliteLedger:
         with self._transaction() as db:
             ended = _end(db, op_id, spent)
             if ended and event is not None:
-                spool.add(db, event, self._owner())
+                _keep(db, event, self._owner())
             # Every event is written and taken out again: the second of the two in the next one's transaction.
             taken = list(self._taken)
             spool.forget(db, taken)
@@ -200,6 +207,7 @@ class SqliteLedger:
                     _forget(db, now)
                     spool.forget(db, list(self._taken))
                     spool.trim(db, now)
+                    outbox_sqlite.trim(db, now)
             swept += found
             if len(found) < SWEPT:
                 self._write_back()
@@ -215,6 +223,10 @@ class SqliteLedger:
     def events_dropped(self) -> int:
         with self._transaction("BEGIN") as db:
             return spool.dropped(db)
+
+    def outbox(self, sending: Sending) -> outbox_sqlite.SqliteOutbox:
+        """Events in this file that wait for the server that `sending` names."""
+        return outbox_sqlite.SqliteOutbox(sending, self._transaction, self._owner)
 
     def adopt(self, sums: Sequence[tuple[str, int, float]], holds: Sequence[Held]) -> None:
         """Take over what a ledger in memory has, as (key, spent, when it expires) and as holds."""
@@ -240,7 +252,7 @@ class SqliteLedger:
     def is_done(self) -> bool:
         """Whether no hold is open and no event waits."""
         with self._transaction("BEGIN") as db:
-            left = "SELECT EXISTS (SELECT 1 FROM holds) OR EXISTS (SELECT 1 FROM spool)"
+            left = "SELECT " + " OR ".join(f"EXISTS (SELECT 1 FROM {each})" for each in KEPT)  # noqa: S608
             return not db.execute(left).fetchone()[0]
 
     def close(self) -> None:
@@ -389,8 +401,10 @@ def _create(db: sqlite3.Connection) -> None:
         if version > VERSION:
             raise sqlite3.OperationalError(f"a newer release of aden-transport wrote it, schema {version}")
         if version < VERSION:
-            for statement in SCHEMA if version == 0 else FROM_1:
+            added = [SINCE[each] for each in range(version, VERSION)] if version else [SCHEMA]
+            for statement in chain.from_iterable(added):
                 db.execute(statement)
+            db.execute(f"PRAGMA user_version = {VERSION}")
         db.execute("COMMIT")
     except BaseException:
         db.execute("ROLLBACK")
@@ -485,13 +499,22 @@ def _end(
     lines: list[_Row] = _json.loads(found[0])
     if disputed and found[2] is not None:
         money = max((hold for _, hold, _, unit, _ in lines if unit == "usd"), default=None)
-        spool.leave(db, found[2], hold=money, candidate=_outcome(found[1]).candidate)
+        event = spool.left(found[2], hold=money, candidate=_outcome(found[1]).candidate)
+        _keep(db, event, spool.NOBODY)
     changes = [
         (spent(unit, hold), hold if disputed and unit == "usd" else 0, hold, expected, key)
         for key, hold, expected, unit, _ in lines
     ]
     db.executemany(END_HOLD, changes)
     return True
+
+
+def _keep(db: sqlite3.Connection, event: Spooled, owner: str) -> None:
+    """For emitters, for a server, or for both."""
+    if event.emitted:
+        spool.add(db, event, owner)
+    if event.sending is not None:
+        outbox_sqlite.add(db, event, time.time())
 
 
 def _mark(db: sqlite3.Connection, key: str, mark: str, expires_at: float) -> bool:
