@@ -130,7 +130,9 @@ def test_a_credential_is_found_and_taken_out_wherever_it_stands(form: str) -> No
         assert not has_secret(without_secrets(text))
 
 
-@pytest.mark.parametrize("text", ["", "input_tokens", "task_id", "aden_transport 1.0", "2026-11-20T10:00:00Z"])
+@pytest.mark.parametrize(
+    "text", ["", "input_tokens", "task_id", "aden_transport 1.0", "2026-11-20T10:00:00Z"]
+)
 def test_what_is_no_credential_stays(text: str) -> None:
     assert not has_secret(text)
     assert without_secrets(text) == text

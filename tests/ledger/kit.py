@@ -11,6 +11,7 @@ from aden_transport.ledger.base import Ledger, Line, Totals
 from aden_transport.ledger.memory import MemoryLedger
 from aden_transport.ledger.sqlite import SqliteLedger
 
+from .control_server import server_postgresql, server_sqlite
 from .redis_server import redis_ledger
 
 __all__ = ["LATER", "NOON", "PATIENT", "STORES", "Store", "hard", "line", "sums"]
@@ -44,6 +45,8 @@ STORES: dict[str, Store] = {
     "memory": memory,
     "sqlite": sqlite,
     "redis": redis_ledger,
+    "server-postgresql": server_postgresql,
+    "server-sqlite": server_sqlite,
 }
 """Every implementation: the contract suite and the state machine run over all of them."""
 

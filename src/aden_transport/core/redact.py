@@ -55,7 +55,22 @@ _SHAPES = re.compile(
     r"|\bsignature=[^&\s\"',]{6,}"  # in an Authorization header of AWS
 )
 _BEGINNINGS = (
-    *("=", "bearer", "basic", "aden_", "sk-", "sk_", "pk-", "pk_", "rk-", "rk_", "xai-", "xai_", "hf-", "hf_"),
+    *(
+        "=",
+        "bearer",
+        "basic",
+        "aden_",
+        "sk-",
+        "sk_",
+        "pk-",
+        "pk_",
+        "rk-",
+        "rk_",
+        "xai-",
+        "xai_",
+        "hf-",
+        "hf_",
+    ),
     *("key-", "key_", "pplx", "fw-", "fw_", "r8-", "r8_", "nvapi", "tgp", "vck", "gho", "ghp", "ghs", "ghu"),
     *("github_pat", "aiza", "aq.", "ya29.", "akia", "asia", "absk", "dapi", "pa-", "eyj"),
 )

@@ -42,7 +42,9 @@ class Refused(ValueError):
 
 
 class Prices(Protocol):
-    def cost(self, provider: str, model: str, usage: NormalizedUsage, at: float, tier: str | None) -> int | None:
+    def cost(
+        self, provider: str, model: str, usage: NormalizedUsage, at: float, tier: str | None
+    ) -> int | None:
         """Nano-dollars, None where there is no price."""
         ...
 

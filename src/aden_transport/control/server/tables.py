@@ -164,16 +164,16 @@ leases = Table(
     Column("key", Text, primary_key=True),
     Column("generation", BigInteger, primary_key=True, autoincrement=False),
     Column("unit", String(8), nullable=False, server_default=text("'usd'")),
-    _amount("seq"),
+    _amount("seq"),  # Of the latest ask.
     _amount("granted"),
     _amount("used"),
-    _amount("disputed"),
-    Column("state", String(16), nullable=False),
-    Column("answer", Text),  # To the ask of `seq`, JSON.
-    Column("asked_at", Double, nullable=False),
-    Column("until", Double, nullable=False),
+    _amount("booked"),  # Of the sum `spent`.
+    Column("state", String(16), nullable=False),  # "open", "disputed", "closed"
+    Column("heard_at", Double, nullable=False),
+    Column("disputed_at", Double, nullable=False, server_default=text("0")),
+    Column("expires_at", Double, nullable=False, server_default=text("0")),  # Of the key.
     Index(None, "team_id", "key", "state"),
-    Index(None, "state", "until"),
+    Index(None, "state", "heard_at"),
 )
 
 marks = Table(

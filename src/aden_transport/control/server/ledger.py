@@ -1,0 +1,250 @@
+"""The ledger of a team, in the tables of a server: what `ledger/http.py` asks for.
+
+A client's lines are taken within the limits of the team's policies as they are at that moment: they may be
+lower, never higher, and a budget that is frozen takes nothing. The windows of budgets are those of the
+server's clock.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, func, select, update
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from ...errors import LedgerUnavailable
+from ...ledger.base import Intent, Line, Outcome, Spooled, Totals, Unit
+from ...ledger.pace import Move, Turn
+from ...ledger.pace_memory import Paces
+from .book import MOST, End, Operation, Reserve, total
+from .limits import Policies, stored
+from .pages import forget, mark, raise_sum, read_sums
+from .storage import Storage
+from .tables import holds, marks, sums, teams
+from .together import Answered, Together
+
+__all__ = ["Ledgers", "SqlLedger"]
+
+MOST_ID = 200
+SWEPT = 200
+"""Holds that one transaction of a sweep settles, and rows that it forgets."""
+
+T = TypeVar("T")
+
+
+class Ledgers:
+    """The ledgers of all teams of a database."""
+
+    def __init__(self, storage: Storage, *, clock: Callable[[], float] = time.time) -> None:
+        self.storage = storage
+        self.clock = clock
+        self.policies = Policies()
+        self.together = Together(storage, self._prepare, clock=clock)
+        self.paces = Paces()
+
+    def of(self, team_id: str) -> SqlLedger:
+        return SqlLedger(self, team_id)
+
+    def sweep(self, now: float, team: str | None = None) -> list[tuple[str, str]]:
+        """Settle at their amounts, disputed, the holds that have expired; team and `op_id` of each. Forgets
+        some of what has expired. Any number of servers may do so at once."""
+        swept: list[tuple[str, str]] = []
+        of = select(holds.c.team_id, holds.c.op_id).where(holds.c.expires_at <= now).limit(SWEPT)
+        if team is not None:
+            of = of.where(holds.c.team_id == team)
+        while True:
+            with self.storage.read() as db:
+                found = [(row.team_id, row.op_id) for row in db.execute(of)]
+            ends = [End(team_id, op_id, amounts={}, expired_by=now) for team_id, op_id in found]
+            if ends:
+                done = self.together.work(ends)
+                swept += [name for name, ended in zip(found, done, strict=True) if ended]
+            if len(found) < SWEPT:
+                self.storage.transact(lambda db: forget(db, now, SWEPT))
+                return swept
+
+    def close(self) -> None:
+        self.together.close()
+
+    def _prepare(self, db: Connection, operations: Sequence[Operation]) -> Sequence[Operation]:
+        """Reserves within the limits of their teams."""
+        asking = [each.team for each in operations if isinstance(each, Reserve)]
+        if not asking:
+            return operations
+        limits, now = self.policies.read(db, asking), self.clock()
+        return [
+            replace(
+                each,
+                candidates=[
+                    [limits[each.team].line(line, now) for line in lines] for lines in each.candidates
+                ],
+            )
+            if isinstance(each, Reserve)
+            else each
+            for each in operations
+        ]
+
+
+class SqlLedger:
+    """See `Ledger`. For any thread."""
+
+    def __init__(self, ledgers: Ledgers, team_id: str) -> None:
+        self._ledgers = ledgers
+        self._storage = ledgers.storage
+        self.team_id = team_id
+
+    # -- a call -------------------------------------------------------------------------------------
+
+    spools = False
+
+    def reserve(
+        self,
+        op_id: str,
+        candidates: Sequence[Sequence[Line]],
+        *,
+        now: float,
+        expires_at: float,
+        intent: Intent | None = None,
+    ) -> Outcome:
+        with _translated():
+            outcome: Outcome = self.asking(op_id, candidates, expires_at=expires_at).result()
+        return outcome
+
+    def asking(self, op_id: str, candidates: Sequence[Sequence[Line]], *, expires_at: float) -> Answered:
+        """`reserve`, answered later."""
+        kept = [[_line(line) for line in lines] for lines in candidates]
+        return self._ask(Reserve(self.team_id, stored(op_id, MOST_ID), kept, expires_at))
+
+    def settle(self, op_id: str, amounts: Mapping[Unit, int], *, event: Spooled | None = None) -> bool:
+        with _translated():
+            return bool(self.ending(op_id, amounts).result())
+
+    def release(self, op_id: str, *, event: Spooled | None = None) -> bool:
+        with _translated():
+            return bool(self.ending(op_id, None).result())
+
+    def ending(self, op_id: str, amounts: Mapping[Unit, int] | None) -> Answered:
+        """`settle`, or, without amounts, `release`, answered later."""
+        return self._ask(End(self.team_id, stored(op_id, MOST_ID), amounts=amounts))
+
+    def defer(self, op_id: str, ref: str, *, expires_at: float) -> bool:
+        of = update(holds).where(holds.c.team_id == self.team_id, holds.c.op_id == stored(op_id, MOST_ID))
+        try:
+            with _translated():
+                done = self._storage.transact(
+                    lambda db: (
+                        db.execute(of.values(ref=stored(ref), expires_at=expires_at, intent=None)).rowcount
+                    )
+                )
+        except _Taken:
+            return False
+        return bool(done)
+
+    def settle_deferred(self, ref: str, amounts: Mapping[Unit, int]) -> bool:
+        with _translated():
+            return bool(self._ask(End(self.team_id, None, stored(ref), amounts)).result())
+
+    def _ask(self, operation: Operation) -> Answered:
+        return self._ledgers.together.ask(operation)
+
+    # -- a key --------------------------------------------------------------------------------------
+
+    def raise_to(self, key: str, spent: int, *, mark: str, expires_at: float = 0.0) -> None:
+        name, amount = stored(key), min(spent, MOST)
+
+        def work(db: Connection) -> None:
+            if _marked(db, self.team_id, name, f"raise:{mark}", expires_at):
+                raise_sum(db, self.team_id, name, amount, expires_at, self._ledgers.clock())
+
+        self._transact(work)
+
+    def mark_once(self, key: str, mark: str, *, expires_at: float = 0.0) -> bool:
+        return self._transact(lambda db: _marked(db, self.team_id, stored(key), f"mark:{mark}", expires_at))
+
+    def totals(self, lines: Sequence[Line]) -> tuple[Totals, ...]:
+        kept = [[(self.team_id, stored(key)) for key in (line.key, *line.also)] for line in lines]
+        with _translated(), self._storage.read() as db:
+            found = read_sums(db, {key for keys in kept for key in keys})
+        return tuple([total([found.get(key) for key in keys]) for keys in kept])
+
+    def pace(self, key: str, move: Move, *, now: float | None = None) -> Turn:
+        return self._ledgers.paces.move(f"{self.team_id} {key}", move, now)
+
+    def salt(self) -> bytes:
+        def work(db: Connection) -> str:
+            # Whoever comes second waits here, and finds what the first has made.
+            db.execute(select(teams.c.id).where(teams.c.id == self.team_id).with_for_update())
+            of = select(marks.c.mark).where(marks.c.team_id == self.team_id, marks.c.key == "*salt")
+            found = db.execute(of).scalar()
+            if found is None:
+                found = os.urandom(32).hex()
+                mark(db, self.team_id, "*salt", found, 0.0)
+            return str(found)
+
+        return bytes.fromhex(self._transact(work))
+
+    # -- all of them --------------------------------------------------------------------------------
+
+    def sweep(self, now: float) -> Sequence[str]:
+        with _translated():
+            return [op_id for _, op_id in self._ledgers.sweep(now, self.team_id)]
+
+    def take_events(self, most: int) -> Mapping[str, Mapping[str, Any]]:
+        return {}
+
+    def forget_events(self, event_ids: Iterable[str]) -> None:
+        """There are none."""
+
+    def events_dropped(self) -> int:
+        return 0
+
+    def disputed(self) -> Mapping[str, int]:
+        of = select(sums.c.key, sums.c.disputed).where(sums.c.team_id == self.team_id, sums.c.disputed > 0)
+        with _translated(), self._storage.read() as db:
+            return {row.key: row.disputed for row in db.execute(of)}
+
+    def open_holds(self) -> int:
+        of = select(func.count()).select_from(holds).where(holds.c.team_id == self.team_id)
+        with _translated(), self._storage.read() as db:
+            return db.execute(of).scalar_one()
+
+    def close(self) -> None:
+        """Connections are the server's."""
+
+    def _transact(self, work: Callable[[Connection], T]) -> T:
+        with _translated():
+            return self._storage.transact(work)
+
+
+def _line(line: Line) -> Line:
+    return replace(
+        line,
+        key=stored(line.key),
+        also=tuple([stored(key) for key in line.also]),
+        hold=min(line.hold, MOST),
+        expected=min(line.expected, MOST),
+    )
+
+
+def _marked(db: Connection, team: str, key: str, name: str, expires_at: float) -> bool:
+    return mark(db, team, key, stored(name), expires_at)
+
+
+class _Taken(Exception):
+    """Another row has this name."""
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Drivers' errors, once."""
+    try:
+        yield
+    except IntegrityError as exc:
+        raise _Taken from exc
+    except SQLAlchemyError as exc:
+        raise LedgerUnavailable(f"The server's database does not answer: {type(exc).__name__}") from exc
