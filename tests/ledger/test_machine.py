@@ -300,7 +300,7 @@ class Machine(RuleBasedStateMachine):
             self.end(op_id, {})
             self.said.append(("settle", (op_id, {}), {}))
 
-    @precondition(lambda self: not isinstance(self.ledger, MemoryLedger))
+    @precondition(lambda self: isinstance(self.ledger, SqliteLedger | redis_module.RedisLedger))
     @rule(target=held, candidates=st.lists(lines(), min_size=1, max_size=3), lives=st.integers(1, 50))
     def reserve_and_be_killed(self, candidates: list[tuple[Line, ...]], lives: int) -> Any:
         with as_a_process_that_is_gone(self.ledger):
@@ -359,13 +359,16 @@ class Machine(RuleBasedStateMachine):
             self.stack.close()
 
 
+EXAMPLES = {"memory": 100, "redis": 30, "sqlite": 30}
+
+
 @pytest.mark.parametrize("name", sorted(STORES))
 def test_a_ledger_does_what_its_model_does(name: str) -> None:
     machine = type("Machine", (Machine,), {"store": staticmethod(STORES[name])})
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=(100 if name == "memory" else 30) * int(os.environ.get("MACHINE", "1")),
+            max_examples=EXAMPLES.get(name, 10) * int(os.environ.get("MACHINE", "1")),
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],

@@ -21,9 +21,9 @@ from ...errors import LedgerUnavailable
 from ...ledger.base import Intent, Line, Outcome, Spooled, Totals, Unit
 from ...ledger.pace import Move, Turn
 from ...ledger.pace_memory import Paces
-from .book import MOST, End, Operation, Reserve, total
 from .limits import Policies, stored
-from .pages import forget, mark, raise_sum, read_sums
+from .page import MOST, End, Operation, Reserve, total
+from .rows import forget, mark, raise_sum, read_sums
 from .storage import Storage
 from .tables import holds, marks, sums, teams
 from .together import Answered, Together

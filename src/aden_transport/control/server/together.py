@@ -16,8 +16,8 @@ from typing import Any, TypeAlias
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from .book import Operation, Reserve
-from .pages import Moved, book_of, write
+from .page import Operation, Reserve
+from .rows import Moved, page_of, write
 from .storage import Storage
 
 __all__ = ["Answered", "Together"]
@@ -110,7 +110,7 @@ class Together:
 
     def _once(self, db: Connection, operations: Sequence[Operation]) -> list[Any]:
         prepared = self._prepare(db, operations)
-        book = book_of(db, prepared)
-        answers = [book.reserve(each) if isinstance(each, Reserve) else book.end(each) for each in prepared]
-        write(db, book, now=self._clock())
+        page = page_of(db, prepared)
+        answers = [page.reserve(each) if isinstance(each, Reserve) else page.end(each) for each in prepared]
+        write(db, page, now=self._clock())
         return answers

@@ -184,15 +184,15 @@ def upgrade() -> None:
         sa.Column("seq", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("granted", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("used", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
-        sa.Column("disputed", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("booked", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
-        sa.Column("answer", sa.Text(), nullable=True),
-        sa.Column("asked_at", sa.Double(), nullable=False),
-        sa.Column("until", sa.Double(), nullable=False),
+        sa.Column("heard_at", sa.Double(), nullable=False),
+        sa.Column("disputed_at", sa.Double(), server_default=sa.text("0"), nullable=False),
+        sa.Column("expires_at", sa.Double(), server_default=sa.text("0"), nullable=False),
         sa.ForeignKeyConstraint(["team_id"], ["teams.id"], name=op.f("fk_leases_team_id")),
         sa.PrimaryKeyConstraint("team_id", "owner", "key", "generation", name=op.f("pk_leases")),
     )
-    op.create_index(op.f("ix_leases_state_until"), "leases", ["state", "until"])
+    op.create_index(op.f("ix_leases_state_heard_at"), "leases", ["state", "heard_at"])
     op.create_index(op.f("ix_leases_team_id_key_state"), "leases", ["team_id", "key", "state"])
 
     op.create_table(

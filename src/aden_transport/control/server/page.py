@@ -14,7 +14,7 @@ from typing import TypeAlias
 from ...ledger.base import Line, Outcome, Totals, Unit
 from ...ledger.rule import judge
 
-__all__ = ["MOST", "Book", "End", "Hold", "Key", "Name", "Operation", "Part", "Reserve", "Sums"]
+__all__ = ["MOST", "Page", "End", "Hold", "Key", "Name", "Operation", "Part", "Reserve", "Sums"]
 
 MOST = 2**53 - 1
 """Larger amounts count as this one."""
@@ -86,7 +86,7 @@ Operation: TypeAlias = Reserve | End
 
 
 @dataclass(slots=True)
-class Book:
+class Page:
     """The rows that some operations touch, and what becomes of them."""
 
     sums: dict[Key, Sums] = field(default_factory=dict)

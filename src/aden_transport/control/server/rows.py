@@ -1,4 +1,4 @@
-"""The rows of a `Book`: read and locked, and written.
+"""The rows of a `Page`: read and locked, and written.
 
 Rows of `sums` are locked in the order of their keys, and before rows of `holds` are read, so that what is
 read of holds is true until the end, and two servers never wait for each other.
@@ -15,10 +15,10 @@ from sqlalchemy import Connection, bindparam, case, delete, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ...ledger.base import Outcome, Totals
-from .book import Book, Hold, Key, Name, Operation, Part, Reserve, Sums
+from .page import Hold, Key, Name, Operation, Page, Part, Reserve, Sums
 from .tables import holds, leases, marks, sums
 
-__all__ = ["Moved", "add", "book_of", "forget", "insert", "lock", "mark", "raise_sum", "read_sums", "write"]
+__all__ = ["Moved", "add", "page_of", "forget", "insert", "lock", "mark", "raise_sum", "read_sums", "write"]
 
 KEY = tuple_(sums.c.team_id, sums.c.key)
 NAME = tuple_(holds.c.team_id, holds.c.op_id)
@@ -45,7 +45,7 @@ def insert(db: Connection, table: Any) -> Any:
 # -- read -------------------------------------------------------------------------------------------
 
 
-def book_of(db: Connection, operations: Sequence[Operation]) -> Book:
+def page_of(db: Connection, operations: Sequence[Operation]) -> Page:
     """What the operations touch. Raises: Moved."""
     names, refs = _asked(operations)
     keys, others = _keys_of(operations)
@@ -53,16 +53,16 @@ def book_of(db: Connection, operations: Sequence[Operation]) -> Book:
     if ending:
         for (team, _), hold in _holds(db, names, refs):
             keys |= {(team, part.key): part.expires_at for part in hold.parts}
-    book = Book(sums=lock(db, keys))
+    page = Page(sums=lock(db, keys))
     if others - keys.keys():
-        book.sums |= read_sums(db, others - keys.keys())
+        page.sums |= read_sums(db, others - keys.keys())
     for name, hold in _holds(db, names, refs):
         if ending and any((name[0], part.key) not in keys for part in hold.parts):
             raise Moved
-        book.holds[name] = hold
+        page.holds[name] = hold
         if hold.ref is not None:
-            book.refs[name[0], hold.ref] = name[1]
-    return book
+            page.refs[name[0], hold.ref] = name[1]
+    return page
 
 
 def _asked(operations: Iterable[Operation]) -> tuple[set[Name], set[Name]]:
@@ -134,14 +134,14 @@ def _hold(row: Any) -> Hold:
 # -- written ----------------------------------------------------------------------------------------
 
 
-def write(db: Connection, book: Book, *, now: float) -> None:
-    """Make the rows what the book says."""
-    if book.ended:
-        db.execute(ENDED, {"names": sorted(book.ended)})
-    if book.made:
-        db.execute(holds.insert(), [_hold_row(name, hold) for name, hold in book.made.items()])
-    if book.added:
-        add(db, [_sums_row(key, each, book.parts[key], now) for key, each in sorted(book.added.items())])
+def write(db: Connection, page: Page, *, now: float) -> None:
+    """Make the rows what the page says."""
+    if page.ended:
+        db.execute(ENDED, {"names": sorted(page.ended)})
+    if page.made:
+        db.execute(holds.insert(), [_hold_row(name, hold) for name, hold in page.made.items()])
+    if page.added:
+        add(db, [_sums_row(key, each, page.parts[key], now) for key, each in sorted(page.added.items())])
 
 
 def add(db: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
