@@ -14,11 +14,14 @@ from aden_transport.ledger.base import Ledger, Line, Outcome, Totals
 from aden_transport.ledger.rule import judge
 
 from .kit import LATER, NOON, STORES, hard, line, sums
+from .leased_kit import LEASED
+
+ALL = STORES | LEASED
 
 
-@pytest.fixture(params=sorted(STORES))
+@pytest.fixture(params=sorted(ALL))
 def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
-    with STORES[request.param](tmp_path) as each:
+    with ALL[request.param](tmp_path) as each:
         yield each
 
 

@@ -35,7 +35,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 
 
 def forget() -> None:
-    module._boot.cache_clear()
+    module.boot_id.cache_clear()
     module._namespace.cache_clear()
 
 

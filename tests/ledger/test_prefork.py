@@ -157,7 +157,7 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def forget(monkeypatch: pytest.MonkeyPatch) -> None:
-    owner._boot.cache_clear()
+    owner.boot_id.cache_clear()
     owner._namespace.cache_clear()
     monkeypatch.setattr(prefork, "_root", None)
     monkeypatch.setattr(prefork, "_has_workers", False)

@@ -128,8 +128,10 @@ def lacks(line: Line, view: View | None, own: int) -> bool:
 
 def shifted(outcome: Outcome, lines: Sequence[Line], views: Mapping[str, View]) -> Outcome:
     """A local outcome in the fleet's sums. `lines`: of its candidate."""
+    if len(lines) != len(outcome.totals):
+        return outcome
     found = [
         totals if (view := views.get(line.key)) is None else view.of(totals)
-        for line, totals in zip(lines, outcome.totals, strict=False)
+        for line, totals in zip(lines, outcome.totals, strict=True)
     ]
     return replace(outcome, totals=tuple(found))

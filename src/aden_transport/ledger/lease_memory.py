@@ -6,7 +6,7 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from .._fork import on_fork_in_child
 from ..control.messages import Ask, Grant
@@ -29,10 +29,13 @@ _CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 class MemoryLeases:
     """See `Leases`. A forked child is another owner, and begins with none."""
 
-    def __init__(self, local: MemoryLedger, *, owner: str | None = None, now: float | None = None) -> None:
-        self.owner = owner or uuid.uuid4().hex
+    is_shared = False
+
+    def __init__(self, local: MemoryLedger, *, clock: Callable[[], float] = lease_clock) -> None:
+        self.owner = uuid.uuid4().hex
         self._local = local
-        self._book = Book(born_at=lease_clock() if now is None else now)
+        self._clock = clock
+        self._book = Book(born_at=clock())
         self._lock = threading.Lock()
         _all.add(self)
 
@@ -49,15 +52,15 @@ class MemoryLeases:
                 self._book.opened(line.key, now, unit=line.unit, also=line.also, expires_at=line.expires_at)
             return self._book.generation > before
 
-    def siblings(self, account: Account) -> Sequence[Account]:
-        if not account.also and account.key not in self._book.leaving:
+    def siblings(self, account: Account, also: Sequence[str]) -> Sequence[Account]:
+        if not also and account.key not in self._book.leaving:
             return ()
         with self._lock:
-            return self._book.siblings(account)
+            return self._book.siblings(account, also)
 
-    def lay_floor(self, key: str, spent: int) -> None:
+    def add(self, key: str, spent: int) -> None:
         with self._lock:
-            self._book.lay_floor(key, spent)
+            self._book.add(key, spent)
 
     def due(self, now: float, waiting: Mapping[str, Collection[int]], *, end: bool = False) -> list[Ask]:
         with self._lock:
@@ -84,7 +87,7 @@ class MemoryLeases:
     def _renew_in_child(self) -> None:
         self.owner = uuid.uuid4().hex
         self._lock = threading.Lock()
-        self._book = Book(born_at=lease_clock(), generation=self._book.generation)
+        self._book = Book(born_at=self._clock(), generation=self._book.generation)
 
 
 _all: weakref.WeakSet[MemoryLeases] = weakref.WeakSet()

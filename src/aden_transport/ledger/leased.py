@@ -40,8 +40,13 @@ class Leases(Protocol):
     Raises, where a file cannot be used: LedgerUnavailable.
     """
 
-    owner: str
-    """A name that no other owner has."""
+    is_shared: bool
+    """Whether other processes change it, too."""
+
+    @property
+    def owner(self) -> str:
+        """A name that no other owner has."""
+        ...
 
     def find(self, key: str) -> Account | None:
         """The lease under which calls of `key` begin, as far as this process knows. Does no I/O."""
@@ -52,12 +57,12 @@ class Leases(Protocol):
         process knows is out of date."""
         ...
 
-    def siblings(self, account: Account) -> Sequence[Account]:
-        """The owner's other leases whose sums count with those of `account`."""
+    def siblings(self, account: Account, also: Sequence[str]) -> Sequence[Account]:
+        """The owner's other leases of its key, and those of the keys in `also`. Does no I/O."""
         ...
 
-    def lay_floor(self, key: str, spent: int) -> None:
-        """At least so much was spent on `key`, as long as the server has not said how much."""
+    def add(self, key: str, spent: int) -> None:
+        """Others have spent so much more on `key`, as long as the server has not said how much it was."""
         ...
 
     def due(self, now: float, waiting: Mapping[str, Collection[int]], *, end: bool = False) -> list[Ask]: ...
@@ -172,16 +177,19 @@ class LeasedLedger:
         given: Mapping[str, Any],
         beyond: _Beyond | None = None,
     ) -> Outcome:
-        now, anew = self.clock(), False
+        now, anew = self.clock(), bool(self._waiting) and self._is_waiting(op_id)
         outcome = REFUSED
         for _ in range(TRIES):
             views = self._views(candidates[0], now, beyond, anew=anew)
-            anew = True
+            was_new, anew = anew or not self.leases.is_shared, True
             outcome = self._reserve_locally(op_id, candidates, views, given, beyond)
             if any(sums.held >= SEAL for sums in outcome.totals) and outcome.kind == "refused":
                 continue  # Another lease has taken the place of this one.
-            lines = candidates[outcome.candidate]
+            # Of a call that is held already, the candidates may be others by now.
+            lines = candidates[outcome.candidate] if outcome.candidate < len(candidates) else ()
             if (outcome.candidate or outcome.kind == "refused") and op_id not in self._kept:
+                if not was_new and outcome.kind == "refused":
+                    continue
                 found = self._by_fleet(op_id, candidates, views, outcome, now)
                 if found is None:
                     continue  # What was lacking is there now.
@@ -264,18 +272,16 @@ class LeasedLedger:
         fleet = [line for line in lines if self.is_fleet(line.key)]
         if self.leases.prepare(fleet, now, anew=anew) and self.wake is not None:
             self.wake()
-        return {line.key: self._view(self._account(line), now, beyond) for line in fleet}
+        return {line.key: self._view(line, now, beyond) for line in fleet}
 
-    def _account(self, line: Line) -> Account:
-        return self.leases.find(line.key) or Account(key=line.key, generation=0, also=line.also)
-
-    def _view(self, account: Account, now: float, beyond: _Beyond | None = None) -> View:
+    def _view(self, line: Line, now: float, beyond: _Beyond | None = None) -> View:
+        account = self.leases.find(line.key) or Account(key=line.key, generation=0)
         granted = account.granted if account.is_usable(now) else 0
         if beyond is not None:
             granted = beyond.of(account)
         others = account.others_spent, account.others_held
         view = View(account, granted, others[0], 0, 0, others[1], account.is_fresh(now))
-        siblings = self.leases.siblings(account)
+        siblings = self.leases.siblings(account, line.also)
         if siblings:
             for sums in self.local.totals([Line(each.local_key, 0, 0) for each in siblings]):
                 view.spent += sums.spent
@@ -292,6 +298,10 @@ class LeasedLedger:
                 self._waiting.setdefault(line.key, {})[op_id] = (line.hold, now)
         if is_new and self.wake is not None:
             self.wake()
+
+    def _is_waiting(self, op_id: str) -> bool:
+        with self._lock:
+            return any(op_id in calls for calls in self._waiting.values())
 
     def _wait_no_more(self, op_id: str) -> None:
         with self._lock:
@@ -339,8 +349,9 @@ class LeasedLedger:
         if not self.is_fleet(key):
             self.local.raise_to(key, spent, mark=mark, expires_at=expires_at)
         elif self.local.mark_once(key, f"raise:{mark}", expires_at=expires_at):
-            self.leases.prepare([Line(key, 0, 0)], self.clock())
-            self.leases.lay_floor(key, spent)
+            line = Line(key, 0, 0, expires_at=expires_at)
+            self.leases.prepare([line], self.clock())
+            self.leases.add(key, max(0, spent - self.totals([line])[0].spent))
 
     def mark_once(self, key: str, mark: str, *, expires_at: float = 0.0) -> bool:
         """Once on this host, and, where the server is asked and answers, in the fleet."""
@@ -356,7 +367,7 @@ class LeasedLedger:
         views: dict[str, View] = {}
         for line in lines:
             if self.is_fleet(line.key):
-                views[line.key] = self._view(self._account(line), now)
+                views[line.key] = self._view(line, now)
         found = self.local.totals([_of_sums(line, views.get(line.key)) for line in lines])
         return tuple([_told(sums, views.get(line.key)) for line, sums in zip(lines, found, strict=True)])
 

@@ -64,6 +64,8 @@ class Account:
     """`need` of the latest ask."""
     final: bool = False
     """Whether the latest ask was."""
+    asker: str = ""
+    """Whose the latest ask was, of those who share the book: nobody waits for the answers of others."""
     # what was answered
     answered: int = 0
     """`seq` of the latest answer."""
@@ -93,6 +95,8 @@ class Account:
     slack: int = 0
     """The least that was left since `slack_from`."""
     slack_from: float = -math.inf
+    lost: bool = False
+    """Whether the sums may be short of what was spent, so that the rest is not to be freed."""
 
     @property
     def local_key(self) -> str:
@@ -134,8 +138,9 @@ class Looks(Protocol):
 class Book:
     """All leases of an owner. Not safe for threads."""
 
-    def __init__(self, *, born_at: float, generation: int = 0) -> None:
+    def __init__(self, *, born_at: float, generation: int = 0, asker: str = "") -> None:
         self.born_at = born_at
+        self.asker = asker
         self.generation = generation
         """The last that was opened, of any key: each opens with a number of its own."""
         self.open: dict[str, Account] = {}
@@ -144,7 +149,7 @@ class Book:
         """Those under which none does any more, and whose end the server has not acknowledged."""
         self.given_up = 0
         """Leases whose end the server was never told of."""
-        self._remembered: dict[str, int] = {}
+        self.remembered: dict[str, int] = {}
         """What was spent on keys when their last lease ended."""
 
     def __iter__(self) -> Iterator[Account]:
@@ -163,21 +168,21 @@ class Book:
                 key=key, generation=self.generation, unit=unit, also=also, expires_at=expires_at
             )
             account.busy_at = account.slack_from = now
-            account.others_spent = self._remembered.pop(key, 0)
+            account.others_spent = self.remembered.pop(key, 0)
             for before in self.leaving.get(key, ()):
                 account.life = max(account.life, before.life + before.spent)
                 account.hard, account.usual = before.hard, before.usual
                 account.others_spent, account.limit = before.others_spent, before.limit
         return account
 
-    def siblings(self, account: Account) -> list[Account]:
-        """Leases whose sums count with those of `account`."""
+    def siblings(self, account: Account, also: Iterable[str]) -> list[Account]:
+        """The other leases of its key, and those of the keys in `also`."""
         found: list[Account] = []
-        for key in (account.key, *account.also):
+        for key in (account.key, *also):
             if key in self.open:
                 found.append(self.open[key])
             found += self.leaving.get(key, ())
-        return [each for each in found if each is not account]
+        return [each for each in found if each.generation != account.generation]
 
     # -- asking -------------------------------------------------------------------------------------
 
@@ -199,7 +204,7 @@ class Book:
         leaving = [account for each in self.leaving.values() for account in each]
         for account in leaving:
             _observe(account, *looks.look(account), now)
-            asks.append(_last_ask(account, now))
+            asks.append(_last_ask(account, now, self.asker))
         for account in leaving[: max(0, len(leaving) - MOST_LEAVING)]:
             self._forget(account)
             self.given_up += 1
@@ -215,9 +220,9 @@ class Book:
         ahead = self._ahead(account, now)
         low = account.hard and account.granted - level < ahead / 2
         want = level + sum(holds) + ahead if need or low else account.granted
-        if not _is_due(account, now, need=need, low=low):
+        if not _is_due(account, now, need=need, low=low, asker=self.asker):
             return None
-        return _asked(account, now, want=max(want, need), need=need)
+        return _asked(account, now, want=max(want, need), need=need, asker=self.asker)
 
     def _ahead(self, account: Account, now: float) -> int:
         """What is to be left beyond what is used and held."""
@@ -244,14 +249,18 @@ class Book:
             if grant.seq < account.answered:
                 continue  # It came late: later words have been heard.
             self._learn(account, grant, now)
-            if account.final and grant.seq >= account.seq:
+            if account.lost:
+                is_over = not account.held and account.known >= account.spent
+            else:
+                is_over = account.final and grant.seq >= account.seq
+            if is_over:
                 gone.append(account)
         for account in gone:
             self._forget(account)
         return gone
 
     def _learn(self, account: Account, grant: Grant, now: float) -> None:
-        siblings = self.siblings(account)
+        siblings = self.siblings(account, account.also)
         account.answered, account.answered_at = grant.seq, now
         account.state, account.limit = grant.state, grant.limit
         account.others_spent = max(0, grant.spent - grant.used - sum(each.known for each in siblings))
@@ -262,11 +271,11 @@ class Book:
         is_short = grant.granted < account.needed or grant.state != "open"
         account.denied = (account.needed if grant.state == "open" else 0) if is_short else None
 
-    def lay_floor(self, key: str, spent: int) -> None:
-        """At least so much was spent on `key`, until the server says how much it was."""
+    def add(self, key: str, spent: int) -> None:
+        """So much more was spent on `key` by others, as long as the server has not said how much it was."""
         account = self.open.get(key)
         if account is not None and not account.answered:
-            account.others_spent = max(account.others_spent, spent - account.spent)
+            account.others_spent += spent
 
     def _forget(self, account: Account) -> None:
         """What was spent under it is, from now on, what the server counts beside this book."""
@@ -274,9 +283,9 @@ class Book:
             if each is not account and account.key in (each.key, *each.also):
                 each.others_spent += account.known
         if account.key not in self.open:
-            self._remembered[account.key] = account.others_spent + account.known
-            if len(self._remembered) > MOST_REMEMBERED:
-                del self._remembered[next(iter(self._remembered))]
+            self.remembered[account.key] = account.others_spent + account.known
+            if len(self.remembered) > MOST_REMEMBERED:
+                del self.remembered[next(iter(self.remembered))]
         others = [each for each in self.leaving[account.key] if each is not account]
         if others:
             self.leaving[account.key] = others
@@ -319,9 +328,9 @@ class _Ahead(Protocol):
     def __call__(self, account: Account, now: float, /) -> int: ...
 
 
-def _is_due(account: Account, now: float, *, need: int, low: bool) -> bool:
+def _is_due(account: Account, now: float, *, need: int, low: bool, asker: str) -> bool:
     waited = now - account.asked_at
-    unanswered = account.answered < account.seq
+    unanswered = account.answered < account.seq and account.asker == asker
     if need and not account.is_denied(need, now):
         return not unanswered or need > account.needed or waited >= RETRY_S
     if not account.seq:
@@ -331,9 +340,10 @@ def _is_due(account: Account, now: float, *, need: int, low: bool) -> bool:
     return waited >= REPORT_S and (account.spent != account.told or low or unanswered)
 
 
-def _asked(account: Account, now: float, *, want: int, need: int, final: bool = False) -> Ask:
+def _asked(account: Account, now: float, *, want: int, need: int, asker: str, final: bool = False) -> Ask:
     account.seq += 1
     account.asked_at, account.told, account.needed, account.final = now, account.spent, need, final
+    account.asker = asker
     return Ask(
         key=account.key,
         generation=account.generation,
@@ -348,13 +358,14 @@ def _asked(account: Account, now: float, *, want: int, need: int, final: bool = 
     )
 
 
-def _last_ask(account: Account, now: float) -> Ask | None:
+def _last_ask(account: Account, now: float, asker: str) -> Ask | None:
     """Of a lease under which no call begins any more."""
-    final, waited = account.held == 0, now - account.asked_at
-    if final and not account.final:
-        return _asked(account, now, want=account.granted, need=0, final=True)
-    if waited < REPORT_S:
-        return None
-    if final or account.spent != account.told or waited >= account.ttl_s / 3:
-        return _asked(account, now, want=account.granted, need=0, final=final)
-    return None
+    waited = now - account.asked_at
+    final = account.held == 0 and not account.lost
+    is_new = final and not account.final
+    if not is_new:
+        if waited < REPORT_S:
+            return None
+        if not final and account.spent == account.told and waited < account.ttl_s / 3:
+            return None
+    return _asked(account, now, want=account.granted, need=0, asker=asker, final=final)

@@ -11,7 +11,7 @@ import socket
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["host_name", "is_gone", "owner_of"]
+__all__ = ["boot_id", "host_name", "is_gone", "owner_of"]
 
 PROC = Path("/proc")
 ENDED = frozenset({"Z", "X", "x"})
@@ -20,12 +20,12 @@ ENDED = frozenset({"Z", "X", "x"})
 
 def owner_of(pid: int) -> str:
     """A process of this host: `"pid:start:boot:namespace"`; the last three are empty where none are told."""
-    return f"{pid}:{_started(pid) or ''}:{_boot()}:{_namespace(os.getpid())}"
+    return f"{pid}:{_started(pid) or ''}:{boot_id()}:{_namespace(os.getpid())}"
 
 
 def host_name() -> str:
     """What processes must have in common to tell of each other whether they are gone."""
-    boot = _boot()
+    boot = boot_id()
     return f"{boot}:{_namespace(os.getpid())}" if boot else socket.gethostname()
 
 
@@ -35,7 +35,7 @@ def is_gone(owner: str) -> bool:
     A process of another boot has ended; so owners on other machines are not to be asked about.
     """
     pid, start, boot, namespace = owner.split(":")
-    if boot != _boot():
+    if boot != boot_id():
         return bool(boot)
     if namespace != _namespace(os.getpid()):
         return False  # Another container's process ids mean nothing here.
@@ -67,7 +67,8 @@ def _exists(pid: int) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _boot() -> str:
+def boot_id() -> str:
+    """Of the machine since it was started; empty where none is told."""
     try:
         return (PROC / "sys/kernel/random/boot_id").read_text().strip()
     except OSError:

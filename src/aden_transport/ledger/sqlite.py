@@ -17,7 +17,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
@@ -265,6 +265,12 @@ class SqliteLedger:
                 self._let_go()
             finally:
                 self._lock.release()
+
+    def transaction(self, *, writes: bool = True) -> AbstractContextManager[sqlite3.Connection]:
+        """For tables of others in the same file: one step with the sums.
+
+        Raises: LedgerUnavailable."""
+        return self._transaction("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     # -- the connection -----------------------------------------------------------------------------
 
