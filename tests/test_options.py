@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aden_transport import ConfigurationError, MeterOptions, Price
+from aden_transport import ConfigurationError, ControlOptions, MeterOptions, Price
 from aden_transport.options import LATER
 
 NAMES = MeterOptions.__slots__
@@ -24,6 +24,11 @@ def hook(*_: Any) -> Any:
 
 WRONG: list[tuple[str, Any, str]] = [
     ("store_timeout_ms", 0, "must lie between"),
+    ("api_key", 7, "must be a string"),
+    *[("api_key", v, "must be the key alone") for v in ("a b", "a\nb", "schlüssel")],
+    ("server_url", 7, "must be a string"),
+    *[("server_url", v, "cannot be used: ") for v in ("http://aden.example.com", "ftp://127.0.0.1", "aden")],
+    *[("control", v, "must be ControlOptions") for v in (7, {"timeout_ms": 5})],
     *[
         (n, 7, "must be callable, not int")
         for n in (
@@ -89,6 +94,9 @@ def test_sdks_to_move_that_are_none_are_refused(value: Any) -> None:
 
 
 RIGHT: dict[str, Any] = {
+    "api_key": "aden_key",
+    "server_url": "https://aden.example.com",
+    "control": ControlOptions(polling_interval_ms=500),
     "emit_metric": hook,
     "before_request": hook,
     "hook_timeout_s": 0,
@@ -148,7 +156,7 @@ def test_pacing_has_defaults() -> None:
 
 def test_options_are_keywords_and_no_keys() -> None:
     with pytest.raises(TypeError):
-        MeterOptions(hook)  # type: ignore[call-arg]
+        MeterOptions(hook)  # type: ignore[call-arg, arg-type]
     with pytest.raises(TypeError):
         hash(MeterOptions())
     assert MeterOptions() != "MeterOptions()"
@@ -174,7 +182,7 @@ def test_one_name_of_an_sdk_may_stand_alone() -> None:
         ("emit_metrics", "did you mean emit_metric?"),
         ("on_alerts", "did you mean on_alert?"),
         ("timeout", "did you mean hook_timeout_s?"),
-        ("x", "options are agent_name, async_emit"),
+        ("x", "options are agent_name, api_key, async_emit"),
     ],
 )
 def test_an_unknown_option_says_which_there_are(name: str, hint: str) -> None:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .attributes import context, track_source
     from .attributes import context as attribution
+    from .control.agent.agent import AgentStatus, ControlAgent
+    from .control.options import ControlOptions
     from .core.runs import budget
     from .emitters import (
         create_batch_emitter,
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
         InstrumentResult,
         flush,
         get_budget_status,
+        get_control_agent,
         get_instrumented_sdks,
         get_options,
         instrument,
@@ -61,6 +64,7 @@ if TYPE_CHECKING:
         instrument_openai,
         is_instrumented,
         make_metered_openai,
+        ready,
         register_vendor,
         uninstrument,
         uninstrument_anthropic,
@@ -78,6 +82,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "attributes": ("context", "track_source"),
+    "control.agent.agent": ("AgentStatus", "ControlAgent"),
+    "control.options": ("ControlOptions",),
     "core.runs": ("budget",),
     "emitters": (
         "create_batch_emitter",
@@ -113,6 +119,7 @@ _HOMES = {
         "InstrumentResult",
         "flush",
         "get_budget_status",
+        "get_control_agent",
         "get_instrumented_sdks",
         "get_options",
         "instrument",
@@ -122,6 +129,7 @@ _HOMES = {
         "instrument_openai",
         "is_instrumented",
         "make_metered_openai",
+        "ready",
         "register_vendor",
         "uninstrument",
         "uninstrument_anthropic",
@@ -139,12 +147,15 @@ _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names
 
 __all__ = [
     "AdenError",
+    "AgentStatus",
     "AlertEvent",
     "BeforeRequestContext",
     "BeforeRequestResult",
     "BudgetExceededError",
     "BudgetStatus",
     "ConfigurationError",
+    "ControlAgent",
+    "ControlOptions",
     "Decision",
     "InstrumentResult",
     "MeterOptions",
@@ -173,6 +184,7 @@ __all__ = [
     "find_cancelled",
     "flush",
     "get_budget_status",
+    "get_control_agent",
     "get_instrumented_sdks",
     "get_options",
     "instrument",
@@ -182,6 +194,7 @@ __all__ = [
     "instrument_openai",
     "is_instrumented",
     "make_metered_openai",
+    "ready",
     "register_vendor",
     "summarize",
     "track_source",

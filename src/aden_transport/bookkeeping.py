@@ -50,10 +50,12 @@ def budgets_of(
     *,
     of_run: bool = True,
     ledger: Ledger | None = None,
+    server: str | None = None,
 ) -> Budgets:
     """A policy, and the ledger of `options` that keeps its sums. `former`: the budgets in whose place these
     stand; what was spent in its memory counts on. `of_run`: whether workers are to share the sums. `ledger`:
-    instead of that of the options.
+    instead of that of the options. `server`: the name of the host's file for a control server, for options
+    that name no ledger.
 
     Raises: ConfigurationError where one of them cannot be used.
     """
@@ -65,7 +67,7 @@ def budgets_of(
     unknown = on_unknown(options.on_unknown)
     if not options.fail_open:
         unknown = unknown.over(OnUnknown("block", "block", "block", "block"))
-    choice = choose(options.ledger, lasting=policy.lasts)
+    choice = choose(options.ledger, lasting=policy.lasts, server=server)
     timeout_s = options.store_timeout_ms / 1000
     if ledger is not None:
         pass

@@ -27,6 +27,7 @@ from .vendors import VENDORS
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
 
+    from .control.agent.agent import ControlAgent
     from .events import BudgetStatus
     from .vendors import Vendor
 
@@ -35,6 +36,7 @@ __all__ = [
     "SDKStatus",
     "flush",
     "get_budget_status",
+    "get_control_agent",
     "get_instrumented_sdks",
     "get_options",
     "instrument",
@@ -44,6 +46,7 @@ __all__ = [
     "instrument_openai",
     "is_instrumented",
     "make_metered_openai",
+    "ready",
     "register_vendor",
     "uninstrument",
     "uninstrument_anthropic",
@@ -263,14 +266,25 @@ def instrument(options: MeterOptions | None = None) -> InstrumentResult:
     The same options again change nothing; other options replace the meter with one warning, and calls
     under way end under the old one. Works inside a running event loop as well.
 
+    With an `api_key` a thread of ours keeps in step with the control server; nothing here waits for it, and
+    `ready()` does.
+
     Raises: ConfigurationError where `options` is no MeterOptions.
     """
+    meter = _instrument(options)
+    if meter is not None and meter.agent is not None:
+        meter.agent.start()
+    return InstrumentResult()
+
+
+def _instrument(options: MeterOptions | None) -> Meter | None:
+    """The meter of `options`, which is now in force; None where it was before."""
     options = _checked(options)
     configure_from_environment()
     with _lock:
         old = state.everything
         if old is not None and old.options == options:
-            return InstrumentResult()
+            return None
         state.everything = meter = Meter(options, old)
         _apply_preferences(options)
         _update_seams()
@@ -280,7 +294,7 @@ def instrument(options: MeterOptions | None = None) -> InstrumentResult:
     if old is not None:
         _log.warning("instrument() was called again with other options; they replace the former ones")
         old.flush(FLUSH_S)
-    return InstrumentResult()
+    return meter
 
 
 def _warm(meter: Meter) -> None:
@@ -299,8 +313,12 @@ def _installed(module: str) -> bool:
 
 
 async def instrument_async(options: MeterOptions | None = None) -> InstrumentResult:
-    """`instrument()`, for programs that start inside an event loop."""
-    return instrument(options)
+    """`instrument()`, for programs that start inside an event loop, asyncio or trio: with an `api_key` a task
+    of this loop keeps in step with the control server, and no thread is needed."""
+    meter = _instrument(options)
+    if meter is not None and meter.agent is not None and not meter.agent.start_here():
+        meter.agent.start()
+    return InstrumentResult()
 
 
 def uninstrument() -> None:
@@ -316,8 +334,7 @@ def uninstrument() -> None:
 async def uninstrument_async() -> None:
     """`uninstrument()`, without holding up the loop while emitters finish."""
     for meter in _take_all():
-        await meter.flush_async(FLUSH_S)
-        meter.close(0.0)
+        await meter.close_async(FLUSH_S)
 
 
 def _take_all() -> list[Meter]:
@@ -336,10 +353,10 @@ def _take_all() -> list[Meter]:
 
 def _checked(options: Any) -> MeterOptions:
     if options is None:
-        return MeterOptions()
+        return MeterOptions().completed()
     if not isinstance(options, MeterOptions):
         raise ConfigurationError(f"instrument() takes MeterOptions(…), not {type(options).__name__}.")
-    return options
+    return options.completed()
 
 
 def is_instrumented() -> bool:
@@ -368,6 +385,21 @@ def get_budget_status(**attribution: Any) -> list[BudgetStatus]:
         return []
     given = {**(current_attributes() or {}), **normalized(attribution)}
     return meter.budgets.status(given)
+
+
+def get_control_agent() -> ControlAgent | None:
+    """The client of the control server, of `instrument()` with an `api_key`; None where there is none.
+
+    `agent.status` says how it is, `agent.ready(timeout)` waits for the first policy.
+    """
+    return None if state.everything is None else state.everything.agent
+
+
+def ready(timeout: float = FLUSH_S) -> bool:
+    """Wait at most `timeout` seconds for the control server's first policy; whether there is one, or no
+    server to wait for. Blocks this thread; in async code, calls wait by themselves."""
+    agent = get_control_agent()
+    return agent is None or agent.ready(timeout)
 
 
 def get_options() -> MeterOptions | None:
@@ -513,6 +545,8 @@ def _at_exit() -> None:
         meter.end_open_calls()
         if meter.books is not None:
             meter.books.end(EXIT_S)
+        if meter.agent is not None:
+            meter.agent.stop(EXIT_S)
         meter.delivery.close(EXIT_S)
         meter.close_callbacks(EXIT_S)
         if meter.books is not None:

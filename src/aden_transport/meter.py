@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from ._fork import on_fork_in_child, random_bits
 from ._guard import internal_fault
 from .bookkeeping import Books, budgets_of, ledger_of_runs
+from .control.options import ControlOptions, server_address
 from .core.classify import Classifier
 from .core.exchange import Exchange
 from .core.settings import Settings
@@ -21,8 +24,10 @@ from .options import MeterOptions
 from .pricing import PriceBook
 
 if TYPE_CHECKING:
+    from .control.agent.agent import ControlAgent
     from .core.pacing import Pacer
     from .core.reserve import Budgets
+    from .events import MetricEvent
     from .ledger.base import Ledger
     from .policy import Policy, PolicyFile
     from .policy_watch import PolicyWatch
@@ -70,7 +75,9 @@ class Meter:
         if options.policy is None and state.bounds is not None:
             self.held_to = state.bounds
         self.books: Books | None = None
-        self.budgets = None if self.held_to.policy is None else self._budgets_of_policy(prices, former)
+        self.agent = agent_of(options, former)
+        """The control server's client, where there is a server."""
+        self.budgets = self._budgets_of(prices, former)
         self.pacer = None if options.pacing is None else pacer_of(options, self.budgets, former)
         self._run_budgets: Budgets | None = None
         self.settings = Settings(
@@ -98,9 +105,33 @@ class Meter:
         )
         if self.books is not None:
             self.books.attach(self.settings)
+        if self.agent is not None:
+            self.settings.emit = partial(observed, self.agent, self.settings.emit)
         meters.add(self)
+        if self.agent is not None:
+            self.agent.attach(self.budgets if self.budgets is None or self.budgets.server else None, prices)
         if former is not None:
-            former.stop_watching()
+            former.stop_watching(but=self.agent)
+
+    def _budgets_of(self, prices: PriceBook, former: Meter | None) -> Budgets | None:
+        if self.held_to.policy is not None:
+            return self._budgets_of_policy(prices, former)
+        if self.agent is not None:
+            return self._budgets_of_server(self.agent, prices, former)
+        return None
+
+    def _budgets_of_server(self, agent: ControlAgent, prices: PriceBook, former: Meter | None) -> Budgets:
+        """The policy is the server's."""
+        from .control.agent.word import Word
+        from .ledger.viewed import ViewedLedger
+        from .policy import Policy
+
+        budgets = budgets_of(
+            self.options, Policy(), prices, None if former is None else former.budgets, server=agent.name
+        )
+        budgets.hold_with(Word(agent, budgets.unknown), ViewedLedger(budgets.ledger))
+        self.books = Books(budgets, self.delivery, emits=self.options.emit_metric is not None)
+        return budgets
 
     def hold_to(self, bounds: MeterOptions) -> None:
         """Take policy and ledger of `bounds` where the options name no policy.
@@ -154,15 +185,28 @@ class Meter:
             done = await each.flush_async(timeout) and done
         return done
 
-    def stop_watching(self) -> None:
-        """Read the policy's file no more: another meter has taken over, or none is wanted."""
+    async def close_async(self, timeout: float) -> bool:
+        """`close`, without holding up the loop."""
+        done = await self.flush_async(timeout)
+        if self.agent is not None:
+            done = await self.agent.stop_async(timeout) and done
+        return self.close(0.0) and done
+
+    def stop_watching(self, *, but: ControlAgent | None = None) -> None:
+        """Hear no more of new policies: another meter has taken over, with the agent `but` perhaps, or none
+        is wanted."""
         if self.watch is not None:
             self.watch.stop()
+        if self.agent is not None and self.agent is not but:
+            self.agent.stop(0.0)
 
     def close(self, timeout: float) -> bool:
         """Flush and end the emitters' threads. Calls still open end under this meter and start them anew."""
-        self.stop_watching()
+        if self.watch is not None:
+            self.watch.stop()
         done = self.flush(timeout)
+        if self.agent is not None:
+            done = self.agent.stop(timeout) and done
         done = self.close_callbacks(timeout) and done
         done = self.delivery.close(timeout) and done
         if self.books is not None:
@@ -186,6 +230,8 @@ class Meter:
             self.watch.after_fork_in_child()
         if self.pacer is not None:
             self.pacer.after_fork_in_child()
+        if self.agent is not None:
+            self.agent.after_fork_in_child()
 
 
 class Orphans:
@@ -269,6 +315,32 @@ def pacer_of(options: MeterOptions, budgets: Budgets | None, former: Meter | Non
         thread=thread,
         timeout_s=timeout_s,
     )
+
+
+def agent_of(options: MeterOptions, former: Meter | None) -> ControlAgent | None:
+    """The client of the server that the options name, that of the meter before where it is the same.
+
+    Raises: ConfigurationError for an address that cannot be used.
+    """
+    if not options.api_key:
+        return None
+    from .control.agent.agent import Connection, ControlAgent
+
+    connection = Connection(
+        server_address(options.server_url),
+        options.api_key,
+        options.control or ControlOptions(),
+        options.agent_name,
+    )
+    if former is not None and former.agent is not None and former.agent.connection == connection:
+        return former.agent
+    return ControlAgent(connection)
+
+
+def observed(agent: ControlAgent, emit: Callable[[MetricEvent], object], event: MetricEvent) -> None:
+    """An event goes to the server and to the emitters."""
+    agent.observe(event)
+    emit(event)
 
 
 def callback_delivery(callback: Any, options: MeterOptions) -> CallbackDelivery | None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from .control.options import ControlOptions, server_address
 from .errors import ConfigurationError, RequestCancelledError
 from .events import AlertEvent, BeforeRequestContext, BeforeRequestResult, MetricEvent
 
@@ -21,9 +23,6 @@ __all__ = ["MeterOptions"]
 ForwardMetadata = Literal["native", "always", "never"]
 
 LATER = {
-    "api_key": "the control server's client is not part of this release; use emit_metric=…",
-    "server_url": "the control server's client is not part of this release; use emit_metric=…",
-    "control": "the control server's client is not part of this release; use before_request=…",
     "capture_content": "prompts and answers are never kept in this release; leave it out",
     "spool_dir": "use ledger='sqlite:///path', whose file is the spool",
     "performance_mode": "there is one mode in this release; leave it out",
@@ -41,6 +40,11 @@ ParamsHook = Callable[
 class MeterOptions:
     """Options of `instrument()` and of everything that meters. All are keywords; all have a default.
 
+    api_key:          of the control server, which brings budgets and prices and takes events; None takes the
+                      environment's ADEN_API_KEY, and without one there is no server.
+    server_url:       of the control server; None takes ADEN_API_URL, else Aden's own. https, or http to
+                      this machine.
+    control:          `ControlOptions(...)`: how the server is asked.
     emit_metric:      called with each `MetricEvent`; sync or async. None: nothing is emitted.
     before_request:   `(params, context) -> BeforeRequestResult`, sync or async; once per logical call.
     modify_params:    `(params, context) -> params or None`, sync or async; once per logical call, before
@@ -53,7 +57,8 @@ class MeterOptions:
                       logical call; sync or async.
     on_emit_error:    called with `(event, exception)` when an emitter raises.
     agent_name:       written on every event.
-    fail_open:        whether a call goes on when the hook fails (True) or is refused (False).
+    fail_open:        whether a call goes on (True) or is refused (False) when the hook fails, or while no
+                      policy has come from the server.
     prices:           `{"provider/model": Price(...)}`, before the price data and a cost that a vendor
                       states.
     sample_rate:      share of traces that are emitted, 0.0 to 1.0; thins emission only.
@@ -61,8 +66,9 @@ class MeterOptions:
     stream_usage:     ask for usage in streams where the vendor accepts it, and hide the extra event.
     forward_metadata: what happens to a body's `metadata`: "native" sends what the vendor takes,
                       "always" sends all, "never" sends none.
-    policy:           budgets and rules: a mapping, JSON text, or the path of a JSON or TOML file, which is
-                      read again when it changes (docs/budgets.md).
+    policy:           budgets and rules, in the place of the server's: a mapping, JSON text, or
+                      the path of a JSON or TOML file, which is read again when it changes
+                      (docs/budgets.md).
     ledger:           where budgets keep their sums: "memory", "sqlite:///path" or "redis://…"; None
                       takes a file in the user's state folder where a budget has a period, else memory,
                       or a file of this run where the program has workers.
@@ -86,8 +92,10 @@ class MeterOptions:
 
     __slots__ = (
         "agent_name",
+        "api_key",
         "async_emit",
         "before_request",
+        "control",
         "emit_metric",
         "enforce_fraction",
         "fail_open",
@@ -106,6 +114,7 @@ class MeterOptions:
         "prices",
         "request_metadata",
         "sample_rate",
+        "server_url",
         "shadow_mode",
         "store_timeout_ms",
         "stream_usage",
@@ -114,6 +123,9 @@ class MeterOptions:
     def __init__(
         self,
         *,
+        api_key: str | None = None,
+        server_url: str | None = None,
+        control: ControlOptions | None = None,
         emit_metric: Callable[[MetricEvent], Any] | None = None,
         before_request: Hook | None = None,
         modify_params: ParamsHook | None = None,
@@ -142,6 +154,11 @@ class MeterOptions:
     ) -> None:
         for name in unknown:
             raise ConfigurationError(_unknown_option(name))
+        self.api_key = _key("api_key", api_key)
+        self.server_url = _text("server_url", server_url)
+        if server_url is not None:
+            server_address(server_url)
+        self.control = _control("control", control)
         self.emit_metric = _callable("emit_metric", emit_metric)
         self.before_request = _callable("before_request", before_request)
         self.modify_params = _callable("modify_params", modify_params)
@@ -182,6 +199,19 @@ class MeterOptions:
         Raises: ConfigurationError as the constructor does.
         """
         return MeterOptions(**{**{name: getattr(self, name) for name in self.__slots__}, **changes})
+
+    def completed(self) -> MeterOptions:
+        """With what the environment says of the server, where nothing else is said.
+
+        Raises: ConfigurationError for an address or a key in the environment that cannot be used.
+        """
+        key, url = os.environ.get("ADEN_API_KEY", "").strip(), os.environ.get("ADEN_API_URL", "").strip()
+        changes: dict[str, Any] = {}
+        if self.api_key is None and key:
+            changes["api_key"] = key
+        if self.server_url is None and url and (key or self.api_key):
+            changes["server_url"] = url
+        return self.replaced(**changes) if changes else self
 
     def __repr__(self) -> str:
         """The names of what is set; values may hold what must not be shown."""
@@ -270,6 +300,21 @@ def _flag(name: str, value: Any) -> bool:
 def _text(name: str, value: Any) -> str | None:
     if value is not None and not isinstance(value, str):
         raise ConfigurationError(f"MeterOptions({name}=…) must be a string, not {type(value).__name__}.")
+    return value
+
+
+def _key(name: str, value: Any) -> str | None:
+    key = _text(name, value)
+    if key and not (key.isascii() and key.isprintable() and " " not in key):
+        raise ConfigurationError(f"MeterOptions({name}=…) must be the key alone, in one line without spaces.")
+    return key
+
+
+def _control(name: str, value: Any) -> ControlOptions | None:
+    if value is not None and not isinstance(value, ControlOptions):
+        raise ConfigurationError(
+            f"MeterOptions({name}=…) must be ControlOptions(…), not {type(value).__name__}."
+        )
     return value
 
 

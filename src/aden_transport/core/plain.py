@@ -143,13 +143,14 @@ class _Kind:
 class PlainCalls:
     """Reads plain calls. Safe for threads: its dictionary is only added to or cleared."""
 
-    __slots__ = ("_ceilings", "_kinds", "_learned", "_prices")
+    __slots__ = ("_ceilings", "_kinds", "_learned", "_prices", "_version")
 
     def __init__(self, prices: PriceBook, ceilings: Ceilings, learned: Expectation) -> None:
         self._prices = prices
         self._ceilings = ceilings
         self._learned = learned
         self._kinds: dict[tuple[Call, str | None], _Kind] = {}
+        self._version = prices.version
 
     def amounts(self, exchange: Exchange, expects: bool, hard: bool) -> Amounts | None:
         """None where the call is not plain.
@@ -159,6 +160,8 @@ class PlainCalls:
         """
         # One function, as it is in the path of every call: several take half as much again.
         call, raw, body = exchange.call, exchange.wire.body, exchange.body
+        if self._version != self._prices.version:
+            self._version, self._kinds = self._prices.version, {}
         kind = self._kinds.get((call, exchange.model))
         if kind is None or exchange.started_at >= kind.until:
             kind = self._kind(exchange)

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from .._guard import internal_fault
 from ..errors import LedgerUnavailable
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from .conclude import Concluded
     from .exchange import Exchange
 
-__all__ = ["Budgets", "Money", "Plain"]
+__all__ = ["Budgets", "Money", "Plain", "Server"]
 
 HOLD_S = 3600.0
 """After so long a hold that nobody ended is settled at its amount; no answer takes longer."""
@@ -91,6 +91,10 @@ class Money:
     """Whether what was held has to be held anew, since the call had to wait for its turn."""
     delayed = False
     """Whether the hook has delayed the call, so that no policy delays it, too."""
+    asked_s = 0.0
+    """How long it has waited for the control server's word."""
+    question: object = None
+    """What the control server is asked for it; its own matter."""
 
     def __init__(self, budgets: Budgets, op_id: str, model: str | None) -> None:
         self.budgets = budgets
@@ -124,6 +128,27 @@ Plain: TypeAlias = "tuple[Budgets, Amounts, bool]"
 """What is held for a plain call: by whom, what, and whether a limit is hard."""
 
 
+class Server(Protocol):
+    """What a control server has to say about calls, beside the policy that it has sent.
+
+    A verdict of kind `"ask"` has the call wait for `delay_s` and come back.
+    """
+
+    def before(self, exchange: Exchange, money: Money) -> Verdict | None:
+        """Before anything is held; None: go on."""
+        ...
+
+    def lines(self, money: Money, lines: Sequence[Sequence[Line]]) -> Sequence[Sequence[Line]]:
+        """What is reserved."""
+        ...
+
+    def after(
+        self, exchange: Exchange, money: Money, plan: Plan, outcome: Outcome, verdict: Verdict
+    ) -> Verdict:
+        """`verdict`, or what is done instead of it."""
+        ...
+
+
 class Budgets:
     """A policy, the ledger of its sums, and what is known about the size of calls."""
 
@@ -151,6 +176,8 @@ class Budgets:
         """Whether events go into the ledger with the ends of their holds; set by who emits them."""
         self.intends = False
         """Whether holds come with intents."""
+        self.server: Server | None = None
+        """What is asked about calls beside policy and ledger."""
         self.recover: Callable[[], object] | None = None
         """Called at each look for lost holds, to emit what it left."""
         self.timeout_s = timeout_s
@@ -160,7 +187,7 @@ class Budgets:
         self.note: str | None = None
         """What the first decision is to say of the ledger."""
         self._prices = prices
-        self._unknown = unknown
+        self.unknown = unknown
         self._wall = wall
         self._later: Callable[[Callable[[], object]], object] = _at_once if thread is None else thread.put
         self._ceilings = Ceilings()
@@ -221,6 +248,9 @@ class Budgets:
             self.give_back(money)
         if active_runs() and (over := self._over()) is not None:
             return over
+        server = self.server
+        if server is not None and (waits := server.before(exchange, money)) is not None:
+            return waits
         plan = money.plan = self._plan(exchange, money.model)
         if plan.stop is not None or plan.is_free:
             return decide(plan)
@@ -228,8 +258,14 @@ class Budgets:
         self._look_around(exchange, now)
         try:
             lines = plan.lines(waited=money.waited_s > 0 or money.delayed)
+            if server is not None:
+                lines = server.lines(money, lines)
             outcome = self._reserve(exchange, money, plan, lines, now)
             verdict = decide(plan, outcome, waited_s=money.waited_s)
+            if server is not None:
+                verdict = server.after(exchange, money, plan, outcome, verdict)
+                if verdict.kind in ("ask", "refuse") and money.held:
+                    self.give_back(money)
             if verdict.kind == "wait":
                 return in_turn(plan, verdict, self.ledger, money.op_id, now)
             return self._with_new_alerts(verdict)
@@ -292,6 +328,11 @@ class Budgets:
         except LedgerUnavailable as exc:
             internal_fault("ledger", exc)
 
+    def hold_with(self, server: Server, ledger: Ledger) -> None:
+        """Ask `server`, too, and keep sums in `ledger`, which goes on with those of the one before."""
+        self.server, self.ledger = server, ledger
+        self._memory = None  # No call is plain that a server has a word in.
+
     def move_to(self, ledger: Ledger, thread: StoreThread) -> None:
         """Keep the sums elsewhere from now on; whoever moved them has done so."""
         self.ledger, self.thread = ledger, thread
@@ -312,7 +353,7 @@ class Budgets:
             self.index,
             asked,
             self._bounds_of(exchange, matches),
-            unknown=self._unknown,
+            unknown=self.unknown,
             hindered=self._hindered(exchange),
             matches=matches,
         )
@@ -396,7 +437,7 @@ class Budgets:
 
     def _without_ledger(self, exc: LedgerUnavailable) -> Verdict:
         internal_fault("ledger", exc)
-        said = self.index.policy.on_unknown.over(self._unknown).store
+        said = self.index.policy.on_unknown.over(self.unknown).store
         return Verdict("refuse", "block") if said == "block" else ALLOWED
 
     def _take_back(self, op_id: str, now: float) -> None:

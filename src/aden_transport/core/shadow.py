@@ -107,7 +107,7 @@ class PartlyEnforced(Budgets):
             self.index,
             asked,
             bounds,
-            unknown=self._unknown,
+            unknown=self.unknown,
             hindered=hindered,
             matches=matches[:own],
         )
@@ -115,7 +115,7 @@ class PartlyEnforced(Budgets):
             self._lifted,
             asked,
             bounds,
-            unknown=self._unknown,
+            unknown=self.unknown,
             matches=[*lifted(matches[:own]), *matches[own:]],
         )
         return plan, free

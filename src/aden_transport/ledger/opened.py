@@ -31,13 +31,17 @@ class Choice:
     """What is not as it should be, and what to change."""
 
 
-def choose(address: str | None, *, lasting: bool) -> Choice:
+def choose(address: str | None, *, lasting: bool, server: str | None = None) -> Choice:
     """`"memory"`, `"sqlite:///path/to/file"`, `"redis://host"`; None takes the user's own file where sums
     have to outlast the process, and else a ledger of this run: memory, or a file that its workers share.
+    `server`: the name of this host's file for a control server, which is taken instead where it can be
+    written.
 
     Opens nothing. Raises: ConfigurationError for an address that is none.
     """
     if address is None:
+        if server is not None:
+            return _of_server(server)
         if not lasting:
             return choose_for_run()
         from .sqlite import default_path
@@ -77,6 +81,18 @@ def choose_for_run(*, has_workers: bool = False) -> Choice:
     root = kin.root.partition(":")[0]
     reason = f"no budget has a period; the workers of process {root} share this run's sums"
     return Choice(f"sqlite:///{path}", reason, True, of_run=True, warning=_uwsgi_without_threads())
+
+
+def _of_server(name: str) -> Choice:
+    from .sqlite import default_path
+
+    path = default_path(name)
+    if path is not None:
+        return Choice(
+            f"sqlite:///{path}", "the processes of this host share what its server lets them spend", True
+        )
+    why = "no file can be written in the user's folder of states, so that each process spends for itself"
+    return Choice("memory", why, False)
 
 
 def _memory_as_told() -> Choice:

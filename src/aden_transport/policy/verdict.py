@@ -44,7 +44,7 @@ class Explanation:
     """Why something was done, as figures. Amounts are in `unit`, dollars in nano-dollars."""
 
     action: Action
-    cause: Literal["limit", "threshold", "rule", "price", "size"]
+    cause: Literal["limit", "threshold", "rule", "price", "size", "server"]
     budget_id: str | None = None
     """The key of the budget; None of a rule."""
     name: str | None = None
@@ -81,8 +81,9 @@ class Explanation:
 class Verdict:
     """What to do about a call."""
 
-    kind: Literal["send", "wait", "refuse"]
-    """`"wait"`: sleep `delay_s`, holding nothing; then reserve `plan.lines(waited=True)` and decide again."""
+    kind: Literal["send", "wait", "refuse", "ask"]
+    """`"wait"`: sleep `delay_s`, holding nothing; then reserve `plan.lines(waited=True)` and decide again.
+    `"ask"`: the control server is being asked; sleep `delay_s` and decide again."""
     action: Action
     to_model: str | None = None
     """The model to rewrite the call to."""
@@ -391,6 +392,8 @@ _VERBS = {"alert": "alert", "throttle": "delayed", "degrade": "degraded", "block
 
 def _head(why: Explanation) -> str:
     verb = _VERBS.get(why.action, why.action)
+    if why.budget_id is None and why.cause == "server":
+        return ""
     if why.budget_id is None:
         return f"{verb} by a rule:" if why.action == "block" else f"{verb} by a rule,"
     name = f' ({why.type} "{why.name}")' if why.type in ATTRIBUTES else ""

@@ -23,6 +23,8 @@ _STANDARD = frozenset({"", "auto", "default", "on_demand", "standard", "standard
 """Vendors' words for the tier that is not a tier."""
 OVERRIDE = "override"
 """`source` of a price that the user gave."""
+SERVER = "server"
+"""`source` of a price that the control server gave."""
 _FORM = ("size", "quality", "resolution", "inference_provider")
 """Details of a call that may choose a price: of an image, of a video, and who answers for a router."""
 
@@ -37,12 +39,23 @@ class PriceBook:
     Raises: ConfigurationError where a key or a value of `overrides` has another form.
     """
 
-    __slots__ = ("_held", "_overrides", "_snapshot")
+    __slots__ = ("__weakref__", "_held", "_overrides", "_snapshot", "_told", "version")
 
     def __init__(self, overrides: Mapping[str, Price] | None = None) -> None:
         self._overrides = dict(_override(key, price) for key, price in (overrides or {}).items())
         self._held: dict[_Key, tuple[UnitPrices | None, float, float]] = {}
         self._snapshot: Snapshot | None = None
+        self._told: Mapping[str, Price] = {}
+        self.version = 0
+        """Raised by each change, for those who keep what they found."""
+
+    def tell(self, prices: Mapping[str, Price]) -> None:
+        """What a server says models cost, by lower-case name of any provider, in the place of what it said
+        before. It counts before the price data, in the standard tier and for the parts that it names; the
+        user's own prices count before it."""
+        self._told = dict(prices)
+        self._held = {}
+        self.version += 1
 
     def find(
         self,
@@ -109,16 +122,32 @@ class PriceBook:
         overridden = self._overridden(dict.fromkeys((asked, provider_id or asked)), dict.fromkeys(aliases))
         if overridden is not None:
             return overridden, _ALWAYS
+        told = next((price for alias in aliases if (price := self._told.get(alias)) is not None), None)
         if match is None:
-            return None, _ALWAYS
+            return (None if told is None else _told(told, {}, asked, model)), _ALWAYS
         span = unchanged(_whens(match.model), at)
-        return _listed(match, at, _Asked(_tiers(service_tier, batch), details), self.snapshot), span
+        tiers = _tiers(service_tier, batch)
+        listed = _listed(match, at, _Asked(tiers, details), self.snapshot)
+        if told is not None and not tiers:
+            rates = {} if listed is None else listed.rates
+            return _told(told, rates, match.owner, match.model.id), span
+        return listed, span
 
     def _overridden(self, owners: Iterable[str], aliases: Iterable[str]) -> UnitPrices | None:
         for owner, alias in product(owners, aliases):
             if (price := self._overrides.get((owner, alias))) is not None:
                 return UnitPrices(price.rates(), provider=owner, model=alias, source=OVERRIDE)
         return None
+
+
+def _told(price: Price, rates: Mapping[str, Any], provider: str, model: str) -> UnitPrices:
+    """A server's price over that of the data, whose other parts stand: audio, cache writes, long prompts."""
+    new = {name: rate for name, rate in price.rates().items() if rate != _base(rates.get(name))}
+    return UnitPrices({**rates, **new}, provider=provider, model=model, source=SERVER)
+
+
+def _base(rate: Any) -> Any:
+    return rate[0] if isinstance(rate, list) else rate
 
 
 def _form(details: Mapping[str, Any]) -> _Form:

@@ -1,0 +1,230 @@
+"""The client of the control server: what `get_control_agent()` gives, and what a meter has of it."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+import uuid
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...core.redact import without_secrets
+from ...core.reserve import Budgets
+from ...events import MetricEvent
+from ...ledger.sqlite import default_path
+from ...policy import Policy
+from ..options import ControlOptions
+from .aden_events import error_event
+from .in_force import InForce
+from .kept import Kept, name_of
+from .loop import Loop, running_loop
+from .session import Session, State
+
+if TYPE_CHECKING:
+    from ...pricing import PriceBook
+
+__all__ = ["AgentStatus", "Connection", "ControlAgent"]
+
+MOST_WAITING = 1000
+"""Events beside those of calls; one more, and the oldest is lost and counted. Source: Aden's client."""
+IN_A_LOOP = (
+    "[aden] API key provided but called from async context. Use instrument_async() for control agent support."
+)
+"""Aden's own words, where they are true: no thread can be had, so that only a task could run the agent."""
+
+_log = logging.getLogger("aden.control")
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Which server, as whom, and how."""
+
+    url: str
+    key: str
+    options: ControlOptions
+    agent_name: str | None
+
+    def __repr__(self) -> str:
+        return f"Connection({self.url})"
+
+
+@dataclass(frozen=True, slots=True)
+class AgentStatus:
+    """How the control agent is."""
+
+    state: State
+    """`"stopped"`, `"connecting"`, `"healthy"`, `"degraded"` (the server answers, but refuses the key, or
+    sends what cannot be used) or `"reconnecting"` (it does not answer)."""
+    server_url: str
+    is_connected: bool
+    """Whether changes are pushed over a WebSocket; else they are polled for."""
+    speaks_leases: bool | None
+    """Whether the server is one of ours, which grants leases; None: it has not answered yet."""
+    policy_version: str | None
+    policy_age_s: float | None
+    """Since the server last confirmed it; None where it has not, and what is in force was kept from an
+    earlier run, or is nothing."""
+    last_error: str | None
+    """Why the last request failed, if it did."""
+    events_waiting: int
+    events_lost: int
+
+
+class ControlAgent:
+    """Keeps this process in step with a control server: takes its policy and prices, brings it the events.
+
+    Made by `instrument(MeterOptions(api_key=…))`; `get_control_agent()` gives it.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.name = name_of(connection.url, connection.key)
+        """Of the host's files for this server and key."""
+        self.instance = str(uuid.uuid4())
+        """Of this process, as the server knows it."""
+        self.in_force = InForce(Kept(kept_path(self.name)))
+        self.in_force.restore()
+        self.session = Session(connection.options, draw=random.random)
+        if self.in_force.received is not None:
+            self.session.is_ours = self.in_force.is_ours
+        self.waiting: deque[dict[str, Any]] = deque()
+        self.lost = 0
+        self.requests = self.errors = 0
+        """Calls since the last heartbeat."""
+        self.last_error: str | None = None
+        self.started_at = 0.0
+        """Of the monotonic clock; 0: not yet."""
+        self.known = threading.Event()
+        """Set once it is known what the server has to say first: a policy, or nothing."""
+        if self.in_force.received is not None:
+            self.known.set()
+        self._budgets: Budgets | None = None
+        from .errands import Errands
+
+        self.errands = Errands(self)
+        self.loop = Loop(self.errands)
+
+    # -- for everybody ------------------------------------------------------------------------------
+
+    @property
+    def status(self) -> AgentStatus:
+        """How it is, now."""
+        session, in_force = self.session, self.in_force
+        at = in_force.confirmed_at
+        return AgentStatus(
+            session.state,
+            self.connection.url,
+            session.is_pushed,
+            session.is_ours,
+            None if in_force.received is None else in_force.received.version,
+            None if at is None else max(0.0, time.time() - at),
+            self.last_error,
+            len(self.waiting),
+            self.lost,
+        )
+
+    def is_connected(self) -> bool:
+        """Whether the server answers."""
+        return self.session.state == "healthy"
+
+    def get_policy(self) -> Policy | None:
+        """The server's policy in force; None where there never was one."""
+        return self.in_force.policy
+
+    def ready(self, timeout: float) -> bool:
+        """Wait at most `timeout` seconds for the first policy; whether there is one. Blocks this thread."""
+        self.start()
+        self.known.wait(timeout)
+        return self.in_force.received is not None
+
+    def report_error(
+        self,
+        message: str,
+        error: BaseException | None = None,
+        *,
+        code: str | None = None,
+        trace_id: str | None = None,
+    ) -> None:
+        """Tell the server that something went wrong. What looks like a credential is taken out."""
+        stack = None if error is None else f"{type(error).__name__}: {error}"
+        self.put(
+            error_event(
+                without_secrets(message),
+                at=time.time(),
+                instance=self.instance,
+                agent_name=self.connection.agent_name,
+                code=code,
+                stack=None if stack is None else without_secrets(stack),
+                trace_id=trace_id,
+            )
+        )
+
+    # -- for a meter --------------------------------------------------------------------------------
+
+    def attach(self, budgets: Budgets | None, book: PriceBook) -> None:
+        """Judge and price by what the server says."""
+        self.in_force.attach(budgets, book)
+        if budgets is not None:
+            self._budgets = budgets
+
+    def start(self) -> bool:
+        """Run on a thread of ours, unless it runs already; whether it runs."""
+        if self.loop.is_running:
+            return True
+        self.started_at = self.started_at or time.monotonic()
+        if self.loop.start_thread():
+            return True
+        if running_loop()[1] is not None:
+            _log.warning("%s", IN_A_LOOP)
+        self.known.set()
+        return False
+
+    def start_here(self) -> bool:
+        """Run as a task of this thread's loop."""
+        self.started_at = self.started_at or time.monotonic()
+        return self.loop.start_task()
+
+    def observe(self, event: MetricEvent) -> None:
+        """A call has ended. Any thread may call; it does not wait and does not raise."""
+        self.requests += 1
+        self.errands.take_event(event)
+        if not self.loop.is_running:
+            self.start()
+
+    def put(self, told: dict[str, Any]) -> None:
+        """Have an event brought to the server."""
+        while len(self.waiting) >= MOST_WAITING:
+            self.waiting.popleft()
+            self.lost += 1
+        self.waiting.append(told)
+        self.loop.wake()
+
+    def flush(self, timeout: float) -> bool:
+        """Bring what waits to the server, for at most `timeout` seconds; whether it has taken it."""
+        return self.errands.flush(timeout)
+
+    def stop(self, timeout: float) -> bool:
+        """Bring what waits to the server and end, for at most `timeout` seconds; whether it was brought."""
+        return self.loop.stop(timeout) and not self.waiting
+
+    async def stop_async(self, timeout: float) -> bool:
+        """`stop`, without holding up the loop."""
+        return await self.loop.stop_async(timeout) and not self.waiting
+
+    def after_fork_in_child(self) -> None:
+        """The thread or the task is the parent's, and so is what it has not brought to the server yet."""
+        self.instance = str(uuid.uuid4())
+        self.waiting = deque()
+        self.loop.after_fork_in_child()
+        self.session.end()
+        self.errands.after_fork_in_child()
+
+
+def kept_path(name: str) -> Path | None:
+    """Where the last good policy is kept; None where nothing can be written."""
+    path = default_path(name)
+    return None if path is None else path.with_suffix(".json")

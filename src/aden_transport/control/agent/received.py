@@ -1,0 +1,113 @@
+"""What a server says of policy and prices, checked: taken whole or refused whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from ...errors import ConfigurationError
+from ...policy import Budget, Policy
+from ...policy.document import parse
+from ...pricing import Price
+
+__all__ = ["ReceivedPolicy", "is_older", "read_policy", "read_prices"]
+
+MAX_MODELS = 20_000
+MAX_ALIASES = 100
+MAX_NAME = 256
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedPolicy:
+    """A policy document of a server, read."""
+
+    policy: Policy
+    """Without sums, so that one which differs in sums alone is the same."""
+    spent: Mapping[str, int]
+    """By budget key, in nano-dollars: what the server has counted so far."""
+    version: str | None
+    updated_at: str | None
+    document: Mapping[str, Any]
+    """As it came."""
+
+
+def read_policy(document: Any, *, expected: bool) -> ReceivedPolicy:
+    """The policy of a document. `expected`: its limits stop calls by what they are expected to cost, as
+    nobody keeps this host's calls and those of others apart.
+
+    Raises: ConfigurationError, with the path of each fault.
+    """
+    if not isinstance(document, Mapping):
+        raise ConfigurationError("The policy cannot be used: it is no object")
+    policy = parse(document)
+    spent = {budget.key: budget.spent for budget in policy.budgets}
+    budgets = tuple([_without_sum(budget, expected) for budget in policy.budgets])
+    updated = document.get("updated_at", document.get("updatedAt"))
+    return ReceivedPolicy(
+        replace(policy, budgets=budgets, version=None),
+        spent,
+        policy.version,
+        updated if isinstance(updated, str) else None,
+        document,
+    )
+
+
+def _without_sum(budget: Budget, expected: bool) -> Budget:
+    terms = budget.terms
+    if expected and terms.mode == "hard":
+        terms = replace(terms, mode="expected")
+    return replace(budget, spent=0, terms=terms)
+
+
+def is_older(new: ReceivedPolicy, known: ReceivedPolicy) -> bool:
+    """Whether `new` is an earlier state of the policy that is known. Versions are compared where both are
+    numbers, else times where both are given; another policy is neither older nor newer."""
+    if new.policy.id != known.policy.id:
+        return False
+    ours, theirs = _number(known.version), _number(new.version)
+    if ours is not None and theirs is not None:
+        return theirs < ours
+    if new.version is not None and new.version == known.version:
+        return False
+    before, after = _time(known.updated_at), _time(new.updated_at)
+    return before is not None and after is not None and after < before
+
+
+def _number(version: str | None) -> int | None:
+    return int(version) if version is not None and version.isascii() and version.isdecimal() else None
+
+
+def _time(text: str | None) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
+
+def read_prices(told: Any) -> dict[str, Price]:
+    """`{"pricing": {model: {"input", "output", "cached_input", "aliases"}}}`, dollars per million tokens, as
+    prices by model, names in lower case.
+
+    Raises: ConfigurationError where any of it cannot be used.
+    """
+    models = told.get("pricing") if isinstance(told, Mapping) else None
+    if not isinstance(models, Mapping) or len(models) > MAX_MODELS:
+        raise ConfigurationError(f"The prices cannot be used: give an object of at most {MAX_MODELS} models")
+    prices: dict[str, Price] = {}
+    aliased: dict[str, Price] = {}
+    for model, row in models.items():
+        if not isinstance(model, str) or not 0 < len(model) <= MAX_NAME or not isinstance(row, Mapping):
+            raise ConfigurationError("The prices cannot be used: a model has no name or no prices")
+        if row.get("input") is None or row.get("output") is None:
+            continue
+        price = prices[model.lower()] = Price(row["input"], row["output"], row.get("cached_input"))
+        aliases = row.get("aliases") or ()
+        if not isinstance(aliases, (list, tuple)) or len(aliases) > MAX_ALIASES:
+            raise ConfigurationError(f"The prices cannot be used: {model[:64]!r} has no list of aliases")
+        for alias in aliases:
+            if isinstance(alias, str) and 0 < len(alias) <= MAX_NAME:
+                aliased.setdefault(alias.lower(), price)
+    return {**aliased, **prices}
