@@ -11,7 +11,7 @@ from sqlalchemy import select, text, update
 from aden_transport.control.server.access import FAILURES, FAILURES_S, Access, create_key
 from aden_transport.control.server.storage import Notice, Storage
 from aden_transport.control.server.tables import api_keys
-from aden_transport.control.server.wire import Fault
+from aden_transport.control.server.wire import Fault, depth_of
 
 from .kit import Team
 
@@ -104,3 +104,10 @@ def test_a_server_without_its_tables_is_not_ready(client: TestClient, storage: S
     with storage.begin() as db:
         db.execute(text("ALTER TABLE teams RENAME TO gone"))
     assert client.get("/ready").status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("value", "depth"), [(5, 0), ([], 1), ({"a": []}, 2), ([[[]], [1]], 3), ([{"a": {"b": 1}}], 3)]
+)
+def test_the_depth_of_a_body(value: object, depth: int) -> None:
+    assert depth_of(value) == depth

@@ -19,7 +19,18 @@ from .fields import Faults, Fields, Repeated, shown
 from .rules import alert_from, block_from, degrade_from, throttle_from
 from .values import NOT_SAID, Budget, OnUnknown, Policy, ThrottleRule
 
-__all__ = ["MAX_BYTES", "load", "on_unknown", "parse", "path_of", "read", "unreadable"]
+__all__ = [
+    "MAX_BYTES",
+    "POLICY",
+    "from_json",
+    "load",
+    "on_unknown",
+    "parse",
+    "path_of",
+    "read",
+    "unreadable",
+    "whole",
+]
 
 MAX_BYTES = 256 << 20
 MAX_BUDGETS = 1_000_000
@@ -58,9 +69,9 @@ def load(source: Any) -> Policy:
     if path is not None:
         return _load_file(path)
     if isinstance(source, str):
-        return parse(_from_json(source.lstrip("\ufeff"), "The policy"))
+        return parse(from_json(source.lstrip("\ufeff"), "The policy"))
     if isinstance(source, bytes):
-        return parse(_from_json(source, "The policy"))
+        return parse(from_json(source, "The policy"))
     return parse(source)
 
 
@@ -82,7 +93,7 @@ def read(data: bytes, path: Path) -> Policy:
     if not data.strip():
         # As TOML it would be a policy without limits, and it is how a file looks whose writing has begun.
         raise ConfigurationError(f"{where} is empty")
-    return parse(_from_toml(data, where) if path.suffix.lower() == ".toml" else _from_json(data, where))
+    return parse(_from_toml(data, where) if path.suffix.lower() == ".toml" else from_json(data, where))
 
 
 def parse(document: Any) -> Policy:
@@ -91,7 +102,7 @@ def parse(document: Any) -> Policy:
     Raises: ConfigurationError, with the path of each fault.
     """
     faults = Faults()
-    policy = _policy(_whole(document), faults)
+    policy = _policy(whole(document), faults)
     if faults:
         raise ConfigurationError(f"The policy cannot be used:\n{faults}")
     return policy
@@ -111,7 +122,7 @@ def on_unknown(value: Any) -> OnUnknown:
     return out
 
 
-def _whole(document: Any) -> Mapping[Any, Any]:
+def whole(document: Any) -> Mapping[Any, Any]:
     """One budget and a list of budgets as documents."""
     if isinstance(document, (list, tuple)):
         return {"budgets": document}
@@ -196,7 +207,11 @@ def unreadable(path: Path, exc: Exception) -> str:
     return f"The policy file {str(path)[-200:]!r} cannot be read: {why}"
 
 
-def _from_json(data: bytes | str, where: str) -> Any:
+def from_json(data: bytes | str, where: str) -> Any:
+    """A document, in which an object that has a member twice says so.
+
+    Raises: ConfigurationError, where it is no JSON.
+    """
     if len(data) > MAX_BYTES:
         raise ConfigurationError(f"{where} is larger than {MAX_BYTES >> 20} MiB")
     try:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-__all__ = ["Faults", "Fields", "Repeated", "shown"]
+__all__ = ["Faults", "Fields", "Repeated", "shown", "spelling"]
 
 MAX_KEYS = 64
 MAX_TEXT = 256
@@ -58,6 +58,11 @@ class Faults:
     def __str__(self) -> str:
         more = [f"… and {self._more} more"] if self._more else []
         return "\n".join([*self._lines, *more])
+
+
+def spelling(key: str) -> str:
+    """The name of a member in snake_case."""
+    return _HUMP.sub("_", key).lower()
 
 
 def shown(value: Any) -> str:
@@ -113,11 +118,11 @@ class Fields:
         if not isinstance(key, str) or len(key) > MAX_TEXT:
             self.fault("", f"names of members are short text, not {shown(key)}")
             return
-        spelling = _HUMP.sub("_", key).lower()
-        name = known.get(spelling)
+        written = spelling(key)
+        name = known.get(written)
         if name is None:
-            if spelling not in unused:
-                self.fault("", "" if self.faults.is_full else _unknown(key, spelling, known))
+            if written not in unused:
+                self.fault("", "" if self.faults.is_full else _unknown(key, written, known))
         elif member is not None:
             if name in self._values and not _same(self._values[name], member):
                 self.fault("", f"{shown(self._written[name])} and {shown(key)} are the same; give one")
@@ -243,8 +248,8 @@ def _same(one: Any, other: Any) -> bool:
     return isinstance(one, (str, int, float)) and isinstance(other, (str, int, float)) and one == other
 
 
-def _unknown(key: str, spelling: str, known: Mapping[str, str]) -> str:
-    close = difflib.get_close_matches(spelling, known, n=1)
+def _unknown(key: str, written: str, known: Mapping[str, str]) -> str:
+    close = difflib.get_close_matches(written, known, n=1)
     hint = f"did you mean {shown(close[0])}?" if close else f"there are {', '.join(sorted(known))}"
     return f"{shown(key)} is not known; {hint}"
 

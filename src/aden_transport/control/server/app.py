@@ -14,14 +14,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ... import __version__
 from ..messages import SERVER_HEADER, SERVER_NAME
-from . import health
+from . import audit, health, policy_routes
 from .access import Access
 from .storage import Storage
 from .wire import Answer, Fault
 
 __all__ = ["Settings", "create_app"]
 
-ROUTERS = (health.router,)
+ROUTERS = (health.router, policy_routes.router, audit.router)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ import orjson
 from fastapi import Depends, HTTPException, Request
 from starlette.responses import Response
 
+from ..._json import dumps
 from ...framing.content_encoding import decoder_for
 from ..messages import MAX_BATCH_BYTES
 
@@ -31,12 +32,12 @@ class Fault(HTTPException):
 
 
 class Answer(Response):
-    """JSON, by orjson: NaN becomes null."""
+    """JSON; NaN becomes null."""
 
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
-        return orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS)
+        return dumps(content)
 
 
 async def read_body(request: Request) -> bytes:
@@ -94,16 +95,14 @@ Body = Annotated[dict[str, Any], Depends(object_body)]
 def depth_of(value: Any) -> int:
     """How deep lists and objects lie within each other, counted to one above `MAX_DEPTH`."""
     depth, level = 0, [value]
-    while level and depth <= MAX_DEPTH:
+    while depth <= MAX_DEPTH and (level := [one for one in level if isinstance(one, (dict, list))]):
         level = [inner for outer in level for inner in _members(outer)]
         depth += 1
-    return depth - 1
+    return depth
 
 
-def _members(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
+def _members(value: dict[Any, Any] | list[Any]) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
 
 
 def _too_large() -> Fault:
