@@ -291,6 +291,10 @@ class Exchange:
             self._move(WAITING)
             return Wait(verdict.delay_s)
         if verdict.kind == "refuse":
+            if verdict.again_s:
+                money.waits = True
+                self._move(WAITING)
+                return Wait(verdict.again_s)
             if money.tried_s < verdict.wait_s:
                 pause = min(max(PATIENCE_S, money.tried_s / 4), LONG_PATIENCE_S)
                 money.waits = True

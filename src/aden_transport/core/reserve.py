@@ -31,6 +31,7 @@ from ..policy import Call as Asked
 from ..policy.verdict import ALLOWED, Alert, Explanation
 from ..pricing import PriceBook, UnitPrices
 from ..vendors.ceilings import Ceilings
+from .asking import UNANSWERED, Asking, beyond_leases, unanswered
 from .bound import Bound, KnownTotals, upper_usage
 from .capped import Cap, cap_of, with_cap
 from .expectation import Expectation
@@ -85,6 +86,10 @@ class Money:
     """How long a policy has delayed the call."""
     tried_s = 0.0
     """How long it has waited for holds of other calls to settle, asking them not counted."""
+    asks_since: float | None = None
+    """When it began to wait for a lease, by the ledger's clock."""
+    asked_s = 0.0
+    """How long it was told to wait for one."""
     after_hook = False
     """Whether the hook has been asked."""
     given_back = False
@@ -198,6 +203,7 @@ class Budgets:
         self._told: set[tuple[str, str]] = set()
         """Alerts that somebody has told of, as far as this process knows."""
         self._unanswered: deque[str] = deque(maxlen=MOST_UNANSWERED)
+        self.asking = Asking()
 
     # -- before ------------------------------------------------------------------------------------
 
@@ -261,6 +267,15 @@ class Budgets:
             if server is not None:
                 lines = server.lines(money, lines)
             outcome = self._reserve(exchange, money, plan, lines, now)
+            if outcome.asks:
+                again_s = self.asking.again_in(money, self.ledger)
+                if again_s:
+                    return Verdict("refuse", "block", again_s=again_s)
+                reserve = beyond_leases(self.ledger, plan, self.index.policy.on_unknown.over(self._unknown))
+                outcome = self._reserve(exchange, money, plan, lines, now, reserve)
+                if outcome.asks:
+                    return unanswered(plan, outcome)
+                exchange.decision = UNANSWERED
             verdict = decide(plan, outcome, waited_s=money.waited_s)
             if server is not None:
                 verdict = server.after(exchange, money, plan, outcome, verdict)
@@ -287,13 +302,18 @@ class Budgets:
         )
 
     def _reserve(
-        self, exchange: Exchange, money: Money, plan: Plan, lines: Sequence[Sequence[Line]], now: float
+        self,
+        exchange: Exchange,
+        money: Money,
+        plan: Plan,
+        lines: Sequence[Sequence[Line]],
+        now: float,
+        reserve: Callable[..., Outcome] | None = None,
     ) -> Outcome:
+        given: dict[str, Any] = {"now": now, "expires_at": now + HOLD_S}
         if self.intends:
-            intent = intent_of(exchange, plan)
-            outcome = self.ledger.reserve(money.op_id, lines, now=now, expires_at=now + HOLD_S, intent=intent)
-        else:
-            outcome = self.ledger.reserve(money.op_id, lines, now=now, expires_at=now + HOLD_S)
+            given["intent"] = intent_of(exchange, plan)
+        outcome = (reserve or self.ledger.reserve)(money.op_id, lines, **given)
         money.take(outcome)
         return outcome
 

@@ -160,22 +160,22 @@ class LeasedLedger:
         op_id: str,
         candidates: Sequence[Sequence[Line]],
         *,
-        allowance: int | None,
+        allowances: Mapping[str, int | None],
         now: float,
         expires_at: float,
         intent: Intent | None = None,
     ) -> Outcome:
-        """`reserve` while the server does not answer: up to so many nano-dollars beyond each lease, None: as
-        much as the limits admit by what is known."""
+        """`reserve` while the server does not answer: up to so many nano-dollars beyond the lease of a key,
+        None: as much as the limits admit by what is known."""
         given = {"now": now, "expires_at": expires_at, "intent": intent}
-        return self._reserve(op_id, candidates, given, _Beyond(allowance))
+        return self._reserve(op_id, candidates, given, allowances)
 
     def _reserve(
         self,
         op_id: str,
         candidates: Sequence[Sequence[Line]],
         given: Mapping[str, Any],
-        beyond: _Beyond | None = None,
+        beyond: Mapping[str, int | None] | None = None,
     ) -> Outcome:
         now, anew = self.clock(), bool(self._waiting) and self._is_waiting(op_id)
         outcome = REFUSED
@@ -207,7 +207,7 @@ class LeasedLedger:
         candidates: Sequence[Sequence[Line]],
         views: dict[str, View],
         given: Mapping[str, Any],
-        beyond: _Beyond | None,
+        beyond: Mapping[str, int | None] | None,
     ) -> Outcome:
         while True:
             try:
@@ -267,18 +267,23 @@ class LeasedLedger:
         ]
 
     def _views(
-        self, lines: Sequence[Line], now: float, beyond: _Beyond | None = None, *, anew: bool = False
+        self,
+        lines: Sequence[Line],
+        now: float,
+        beyond: Mapping[str, int | None] | None = None,
+        *,
+        anew: bool = False,
     ) -> dict[str, View]:
         fleet = [line for line in lines if self.is_fleet(line.key)]
         if self.leases.prepare(fleet, now, anew=anew) and self.wake is not None:
             self.wake()
         return {line.key: self._view(line, now, beyond) for line in fleet}
 
-    def _view(self, line: Line, now: float, beyond: _Beyond | None = None) -> View:
+    def _view(self, line: Line, now: float, beyond: Mapping[str, int | None] | None = None) -> View:
         account = self.leases.find(line.key) or Account(key=line.key, generation=0)
         granted = account.granted if account.is_usable(now) else 0
-        if beyond is not None:
-            granted = beyond.of(account)
+        if beyond is not None and line.key in beyond:
+            granted = _with_allowance(account, beyond[line.key])
         others = account.others_spent, account.others_held
         view = View(account, granted, others[0], 0, 0, others[1], account.is_fresh(now))
         siblings = self.leases.siblings(account, line.also)
@@ -408,18 +413,9 @@ class LeasedLedger:
 REFUSED = Outcome("refused", 0, ())
 
 
-class _Beyond:
-    """How far beyond a lease may be gone."""
-
-    __slots__ = ("_allowance",)
-
-    def __init__(self, allowance: int | None) -> None:
-        self._allowance = allowance
-
-    def of(self, account: Account) -> int:
-        if self._allowance is None or account.unit != "usd":
-            return SEAL - 1
-        return account.granted + self._allowance
+def _with_allowance(account: Account, allowance: int | None) -> int:
+    """What may be used in all while the server does not answer. What it has granted is no one else's."""
+    return SEAL - 1 if allowance is None or account.unit != "usd" else account.granted + allowance
 
 
 def _of_sums(line: Line, view: View | None) -> Line:

@@ -95,6 +95,8 @@ class Verdict:
     """Why a degrade that is in force is not carried out."""
     wait_s: float = 0.0
     """Of a refusal: how long to wait for holds of open calls to settle, asking again, before it stands."""
+    again_s: float = 0.0
+    """Of a refusal that does not stand yet: in how many seconds to ask again."""
 
     @property
     def reason(self) -> str | None:
