@@ -271,7 +271,7 @@ class Budgets:
                 again_s = self.asking.again_in(money, self.ledger)
                 if again_s:
                     return Verdict("refuse", "block", again_s=again_s)
-                reserve = beyond_leases(self.ledger, plan, self.index.policy.on_unknown.over(self._unknown))
+                reserve = beyond_leases(self.ledger, plan, self.index.policy.on_unknown.over(self.unknown))
                 outcome = self._reserve(exchange, money, plan, lines, now, reserve)
                 if outcome.asks:
                     return unanswered(plan, outcome)
