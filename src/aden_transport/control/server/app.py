@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from anyio import to_thread
 from fastapi import FastAPI, Request
@@ -13,15 +14,19 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ... import __version__
+from ...ledger.grants import Bounds
 from ..messages import SERVER_HEADER, SERVER_NAME
-from . import audit, health, policy_routes
+from . import audit, health, ledger_routes, policy_routes
 from .access import Access
+from .leases import Leases
+from .ledger import Ledgers
 from .storage import Storage
+from .sweeping import Sweeping
 from .wire import Answer, Fault
 
 __all__ = ["Settings", "create_app"]
 
-ROUTERS = (health.router, policy_routes.router, audit.router)
+ROUTERS = (health.router, ledger_routes.router, policy_routes.router, audit.router)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,20 +35,31 @@ class Settings:
 
     threads: int = 20
     """Requests that are worked on at a time; no more than the database has connections."""
+    bounds: Bounds = field(default_factory=Bounds)
+    """Of leases."""
+    sweep_s: float = 5.0
+    """Between two looks for holds that have expired and owners of leases that are silent."""
 
 
-def create_app(storage: Storage, settings: Settings | None = None) -> FastAPI:
+def create_app(
+    storage: Storage, settings: Settings | None = None, *, clock: Callable[[], float] = time.time
+) -> FastAPI:
     """The application over `storage`, whose tables are there. Close `storage` when it has ended."""
     settings = settings or Settings()
     access = Access(storage)
+    ledgers = Ledgers(storage, clock=clock)
+    leases = Leases(ledgers, settings.bounds)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         to_thread.current_default_thread_limiter().total_tokens = settings.threads
         stop = storage.listen(access.heard)
+        sweeping = Sweeping(ledgers, leases, every_s=settings.sweep_s)
         try:
             yield
         finally:
+            sweeping.close()
+            ledgers.close()
             stop()
 
     app = FastAPI(
@@ -58,6 +74,7 @@ def create_app(storage: Storage, settings: Settings | None = None) -> FastAPI:
         },
     )
     app.state.storage, app.state.settings, app.state.access = storage, settings, access
+    app.state.ledgers, app.state.leases = ledgers, leases
     for router in ROUTERS:
         app.include_router(router)
     app.add_middleware(Named)

@@ -96,6 +96,7 @@ class SqlLedger:
     def __init__(self, ledgers: Ledgers, team_id: str) -> None:
         self._ledgers = ledgers
         self._storage = ledgers.storage
+        self.clock = ledgers.clock
         self.team_id = team_id
 
     # -- a call -------------------------------------------------------------------------------------
@@ -147,7 +148,10 @@ class SqlLedger:
 
     def settle_deferred(self, ref: str, amounts: Mapping[Unit, int]) -> bool:
         with _translated():
-            return bool(self._ask(End(self.team_id, None, stored(ref), amounts)).result())
+            return bool(self.ending_deferred(ref, amounts).result())
+
+    def ending_deferred(self, ref: str, amounts: Mapping[Unit, int]) -> Answered:
+        return self._ask(End(self.team_id, None, stored(ref), amounts))
 
     def _ask(self, operation: Operation) -> Answered:
         return self._ledgers.together.ask(operation)

@@ -20,6 +20,8 @@ from .tables import holds, leases, marks, sums
 
 __all__ = ["Moved", "add", "page_of", "forget", "insert", "lock", "mark", "raise_sum", "read_sums", "write"]
 
+AT_ONCE = 2000
+"""Keys of one statement: SQLite takes 32,766 parameters, PostgreSQL 65,535."""
 KEY = tuple_(sums.c.team_id, sums.c.key)
 NAME = tuple_(holds.c.team_id, holds.c.op_id)
 REF = tuple_(holds.c.team_id, holds.c.ref)
@@ -109,7 +111,11 @@ def read_sums(db: Connection, keys: Iterable[Key]) -> dict[Key, Sums]:
 
 
 def _sums(db: Connection, of: Any, keys: Sequence[Key]) -> dict[Key, Sums]:
-    return {(row[0], row[1]): Sums(*row[2:]) for row in db.execute(of, {"keys": keys})}
+    found = {}
+    for start in range(0, len(keys), AT_ONCE):
+        for row in db.execute(of, {"keys": keys[start : start + AT_ONCE]}):
+            found[row[0], row[1]] = Sums(*row[2:])
+    return found
 
 
 def _holds(db: Connection, names: Collection[Name], refs: Collection[Name]) -> list[tuple[Name, Hold]]:

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
+from ...errors import LedgerUnavailable
 from .page import Operation, Reserve
 from .rows import Moved, page_of, write
 from .storage import Storage
@@ -73,6 +74,8 @@ class Together:
         goes_on = True
         while goes_on:
             asked, goes_on = self._gather()
+            # Whoever has asked may have left.
+            asked = [each for each in asked if each[1].set_running_or_notify_cancel()]
             if asked:
                 self._do(asked)
 
@@ -106,7 +109,7 @@ class Together:
                 return self._storage.transact(lambda db: self._once(db, operations))
             except (Moved, IntegrityError):
                 continue  # Another server has made the same hold meanwhile.
-        raise Moved
+        raise LedgerUnavailable("Other servers were always faster; ask again")
 
     def _once(self, db: Connection, operations: Sequence[Operation]) -> list[Any]:
         prepared = self._prepare(db, operations)
