@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
 from typing import NamedTuple
 
-from sqlalchemy import Connection, and_, bindparam, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from ...ledger.base import NEVER, Line, Unit
-from ...policy import Budget, Index, Policy
-from ...policy.document import parse
+from ...policy import Budget, Index
 from ...policy.index import ledger_key
 from ...policy.window import Window, window_at
+from .policies import DEFAULT, Current, current
 from .tables import policies
+from .wire import Fault
 
 __all__ = ["Limit", "Limits", "Policies", "stored"]
 
@@ -55,8 +56,8 @@ class Limit(NamedTuple):
 class Limits:
     """Of one team, by its policies as they are at one moment."""
 
-    def __init__(self, documents: Iterable[Policy], frozen: Iterable[str] = ()) -> None:
-        self._indexes = [Index(document) for document in documents]
+    def __init__(self, indexes: Sequence[Index], frozen: Iterable[str] = ()) -> None:
+        self._indexes = indexes
         self._frozen = frozenset(frozen)
 
     def of(self, key: str, now: float) -> Limit | None:
@@ -165,18 +166,10 @@ class Policies:
         return found
 
 
-def _limits(db: Connection, team: str, versions: Mapping[str, int]) -> Limits:
-    documents, frozen = [], list[str]()
+def _limits(db: Connection, team: str, versions: Iterable[str]) -> Limits:
+    found = list[Current]()
     # Where two policies have a budget of one key, that of the default policy is the server's.
-    for policy_id, version in sorted(versions.items(), key=lambda each: (each[0] != "default", each[0])):
-        of = select(policies.c.document, policies.c.frozen).where(
-            and_(
-                policies.c.team_id == team,
-                policies.c.policy_id == policy_id,
-                policies.c.version == version,
-            )
-        )
-        document, kept = db.execute(of).one()
-        documents.append(parse(json.loads(document)))
-        frozen += json.loads(kept)
-    return Limits(documents, frozen)
+    for policy_id in sorted(versions, key=lambda each: (each != DEFAULT, each)):
+        with suppress(Fault):  # It was deleted.
+            found.append(current(db, team, policy_id))
+    return Limits([each.index for each in found], {key for each in found for key in each.frozen})
