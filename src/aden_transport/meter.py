@@ -130,6 +130,7 @@ class Meter:
             self.options, Policy(), prices, None if former is None else former.budgets, server=agent.name
         )
         budgets.hold_with(Word(agent, budgets.unknown), ViewedLedger(budgets.ledger))
+        budgets.asking.timeout_s = agent.connection.options.wait_s
         self.books = Books(budgets, self.delivery, emits=self.options.emit_metric is not None)
         return budgets
 

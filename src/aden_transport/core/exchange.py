@@ -279,11 +279,6 @@ class Exchange:
             self._may_change = True
         for alert in verdict.alerts:
             self.alert(alert.message, alert.level, alert.budget_id)
-        if verdict.kind == "ask":
-            money.waits = True
-            money.asked_s += verdict.delay_s
-            self._move(WAITING)
-            return Wait(verdict.delay_s)
         if verdict.kind == "wait":
             money.waits = True
             money.waited_s += verdict.delay_s

@@ -89,15 +89,13 @@ class Money:
     asks_since: float | None = None
     """When it began to wait for a lease, by the ledger's clock."""
     asked_s = 0.0
-    """How long it was told to wait for one."""
+    """How long it was told to wait for one, or for another word of the control server."""
     after_hook = False
     """Whether the hook has been asked."""
     given_back = False
     """Whether what was held has to be held anew, since the call had to wait for its turn."""
     delayed = False
     """Whether the hook has delayed the call, so that no policy delays it, too."""
-    asked_s = 0.0
-    """How long it has waited for the control server's word."""
     question: object = None
     """What the control server is asked for it; its own matter."""
 
@@ -136,7 +134,7 @@ Plain: TypeAlias = "tuple[Budgets, Amounts, bool]"
 class Server(Protocol):
     """What a control server has to say about calls, beside the policy that it has sent.
 
-    A verdict of kind `"ask"` has the call wait for `delay_s` and come back.
+    A refusal with `again_s` has the call wait so long and come back.
     """
 
     def before(self, exchange: Exchange, money: Money) -> Verdict | None:
@@ -279,7 +277,7 @@ class Budgets:
             verdict = decide(plan, outcome, waited_s=money.waited_s)
             if server is not None:
                 verdict = server.after(exchange, money, plan, outcome, verdict)
-                if verdict.kind in ("ask", "refuse") and money.held:
+                if verdict.kind == "refuse" and money.held:
                     self.give_back(money)
             if verdict.kind == "wait":
                 return in_turn(plan, verdict, self.ledger, money.op_id, now)

@@ -81,9 +81,8 @@ class Explanation:
 class Verdict:
     """What to do about a call."""
 
-    kind: Literal["send", "wait", "refuse", "ask"]
-    """`"wait"`: sleep `delay_s`, holding nothing; then reserve `plan.lines(waited=True)` and decide again.
-    `"ask"`: the control server is being asked; sleep `delay_s` and decide again."""
+    kind: Literal["send", "wait", "refuse"]
+    """`"wait"`: sleep `delay_s`, holding nothing; then reserve `plan.lines(waited=True)` and decide again."""
     action: Action
     to_model: str | None = None
     """The model to rewrite the call to."""

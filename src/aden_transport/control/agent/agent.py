@@ -9,6 +9,7 @@ import time
 import uuid
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,8 @@ from .aden_events import error_event
 from .in_force import InForce
 from .kept import Kept, name_of
 from .loop import Loop, running_loop
-from .session import Session, State
+from .questions import Questions
+from .session import Session, State, Task
 
 if TYPE_CHECKING:
     from ...pricing import PriceBook
@@ -102,11 +104,14 @@ class ControlAgent:
         """Set once it is known what the server has to say first: a policy, or nothing."""
         if self.in_force.received is not None:
             self.known.set()
-        self._budgets: Budgets | None = None
+        self.silent_since: float | None = None
+        """Since when requests have failed, on the monotonic clock; None: the last one was answered."""
         from .errands import Errands
 
         self.errands = Errands(self)
         self.loop = Loop(self.errands)
+        self.questions = Questions(partial(self.call_for, "validate"))
+        self.in_force.on_leases = partial(self.call_for, "leases")
 
     # -- for everybody ------------------------------------------------------------------------------
 
@@ -168,8 +173,6 @@ class ControlAgent:
     def attach(self, budgets: Budgets | None, book: PriceBook) -> None:
         """Judge and price by what the server says."""
         self.in_force.attach(budgets, book)
-        if budgets is not None:
-            self._budgets = budgets
 
     def start(self) -> bool:
         """Run on a thread of ours, unless it runs already; whether it runs."""
@@ -187,6 +190,17 @@ class ControlAgent:
         """Run as a task of this thread's loop."""
         self.started_at = self.started_at or time.monotonic()
         return self.loop.start_task()
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the server has not answered for as long as a call would wait, so that none has to."""
+        since = self.silent_since
+        return since is not None and time.monotonic() - since >= self.connection.options.wait_s
+
+    def call_for(self, task: Task) -> None:
+        """Have a task done as soon as may be. Any thread may call."""
+        self.errands.called.add(task)
+        self.loop.wake()
 
     def observe(self, event: MetricEvent) -> None:
         """A call has ended. Any thread may call; it does not wait and does not raise."""
@@ -221,6 +235,7 @@ class ControlAgent:
         self.waiting = deque()
         self.loop.after_fork_in_child()
         self.session.end()
+        self.questions.after_fork_in_child()
         self.errands.after_fork_in_child()
 
 

@@ -5,25 +5,36 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
+
+import anyio
 
 from ... import __version__
 from ..._guard import internal_fault
 from ...events import MetricEvent
-from ..messages import Paths
+from ..messages import Ask, Grant, Paths
 from .aden_events import Health, control_event, heartbeat, metric_event
+from .hybrid import read_validation
 from .session import Task
 
 if TYPE_CHECKING:
+    from ...ledger.leased import LeasedLedger
     from .agent import ControlAgent
+    from .questions import Question
     from .talk import Answer, ServerFault, Talk
 
 __all__ = ["Errands"]
 
 MOST_EVENTS = 10_000
 MOST_AT_ONCE = 500
+MOST_ASKS = 500
+IDLE_S, WAITED_FOR_S = 1.0, 0.5
+"""Between two looks at what is to be asked of leases, and while a call waits for one."""
+LEAST_WAIT_S = 0.5
+LONGEST_PAUSE_S = 1.0
+NANO = 1_000_000_000
 T = TypeVar("T")
 _log = logging.getLogger("aden.control")
 
@@ -36,10 +47,13 @@ class Errands:
         self._talk: Talk | None = None
         self._ended: deque[MetricEvent] = deque(maxlen=MOST_EVENTS)
         self._told_of = ""
+        self.called: set[Task] = set()
+        """Tasks that are called for, by any thread."""
 
     def after_fork_in_child(self) -> None:
         self._talk = None
         self._ended.clear()
+        self.called = set()
 
     def take_event(self, event: MetricEvent) -> None:
         """On any thread, at the end of a call."""
@@ -47,13 +61,16 @@ class Errands:
         if len(self._ended) >= 10:
             self._agent.loop.wake()
 
+    @property
+    def _is_done(self) -> bool:
+        return not (self._ended or self._agent.waiting)
+
     def flush(self, timeout: float) -> bool:
         deadline = time.monotonic() + timeout
-        agent = self._agent
-        while (self._ended or agent.waiting) and time.monotonic() < deadline:
-            agent.loop.wake()
+        while not self._is_done and time.monotonic() < deadline:
+            self._agent.loop.wake()
             time.sleep(0.005)
-        return not (self._ended or agent.waiting)
+        return self._is_done
 
     # -- of the loop --------------------------------------------------------------------------------
 
@@ -71,26 +88,28 @@ class Errands:
 
     def due(self) -> list[Task]:
         session, now = self._agent.session, time.monotonic()
-        if self._ended or self._agent.waiting:
+        while self.called:
+            session.wake(self.called.pop(), now)
+        if not self._is_done:
             session.wake("events", now)
         return session.due(now)
 
     def pause(self) -> float:
-        pause = self._agent.session.next_at - time.monotonic()
-        return min(pause, 1.0)
+        return min(self._agent.session.next_at - time.monotonic(), LONGEST_PAUSE_S)
 
     async def carry_out(self, task: Task) -> None:
         from .talk import ServerFault
 
         agent, session = self._agent, self._agent.session
+        begun_at = time.monotonic()
         try:
             next_s = await getattr(self, f"_{task}")()
             session.done(task, time.monotonic(), next_s=next_s)
+            agent.last_error = agent.silent_since = None
         except ServerFault as exc:
-            agent.last_error = str(exc)
-            session.failed(
-                task, time.monotonic(), refused=exc.refused, faulty=exc.faulty, after_s=exc.after_s
-            )
+            agent.silent_since = agent.silent_since or begun_at
+            now = time.monotonic()
+            session.failed(task, now, refused=exc.refused, faulty=exc.faulty, after_s=exc.after_s)
             self._tell_of(exc)
         except Exception as exc:  # noqa: BLE001 - a fault of ours; the next try may do better
             internal_fault(f"control {task}", exc)
@@ -101,19 +120,24 @@ class Errands:
 
     def _tell_of(self, exc: ServerFault) -> None:
         """Once of each kind in a row."""
-        if exc.refused and self._told_of != str(exc):
-            _log.warning("The control server at %s: %s", self._agent.connection.url, exc)
-        elif self._told_of != str(exc):
-            _log.info("The control server at %s: %s", self._agent.connection.url, exc)
-        self._told_of = str(exc)
+        told = self._agent.last_error = str(exc)
+        if told != self._told_of:
+            level = logging.WARNING if exc.refused else logging.INFO
+            _log.log(level, "The control server at %s: %s", self._agent.connection.url, told)
+        self._told_of = told
 
     async def finish(self) -> None:
-        """Bring what waits."""
-        while self._ended or self._agent.waiting:
-            before = len(self._ended) + len(self._agent.waiting)
-            await self.carry_out("events")
-            if len(self._ended) + len(self._agent.waiting) >= before:
-                return
+        """Bring what waits, and give back what was leased."""
+        from .talk import ServerFault
+
+        try:
+            while not self._is_done:
+                await self._events()
+            await self._give_back()
+        except ServerFault as exc:
+            _log.info("The control server was not told the last words: %s", exc)
+        except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
+            internal_fault("control", exc)
 
     async def close(self) -> None:
         talk, self._talk = self._talk, None
@@ -133,44 +157,29 @@ class Errands:
         # Its own limiter: the application may be using all threads of the default one.
         return await run_sync(work, limiter=CapacityLimiter(1), abandon_on_cancel=True)
 
-    def _told(self, event: MetricEvent) -> list[dict[str, Any]]:
-        agent = self._agent
-        policy = agent.in_force.policy
-        control = control_event(
-            event,
-            instance=agent.instance,
-            agent_name=agent.connection.agent_name,
-            policy_id=None if policy is None else policy.id,
-        )
-        metric = metric_event(event, instance=agent.instance)
-        return [metric] if control is None else [metric, control]
-
-    # -- the tasks ----------------------------------------------------------------------------------
+    # -- policy and prices --------------------------------------------------------------------------
 
     @property
     def _server(self) -> Talk:
         assert self._talk is not None
         return self._talk
 
-    def _meet(self, answer: Answer) -> bool:
-        self._agent.session.met(ours=answer.is_ours, now=time.monotonic())
-        return answer.is_ours
-
     async def _policy(self) -> None:
         from .talk import MAX_POLICY, ServerFault
 
-        in_force = self._agent.in_force
-        await self._off_loop(lambda: in_force.note_sums(all_told=not (self._ended or self._agent.waiting)))
+        in_force, session = self._agent.in_force, self._agent.session
+        await self._off_loop(partial(in_force.note_sums, all_told=self._is_done))
         headers = {"if-none-match": in_force.etag} if in_force.etag else {}
         answer = await self._server.get(Paths.policy, headers=headers, most=MAX_POLICY)
-        ours = self._meet(answer)
+        session.met(ours=answer.is_ours, now=time.monotonic())
         if answer.status == 304:
             in_force.confirm()
-            return
-        etag = answer.headers.get("etag") if ours else None
-        taken = await self._off_loop(lambda: in_force.take(answer.json(), etag=etag, ours=ours))
-        if not taken:
+        elif not await self._off_loop(partial(self._take_policy, answer)):
             raise ServerFault("it sent a policy that cannot be used", faulty=True)
+
+    def _take_policy(self, answer: Answer) -> bool:
+        etag = answer.headers.get("etag") if answer.is_ours else None
+        return self._agent.in_force.take(answer.json(), etag=etag, ours=answer.is_ours)
 
     async def _pricing(self) -> None:
         from .talk import MAX_POLICY
@@ -179,19 +188,87 @@ class Errands:
         headers = {"if-none-match": in_force.prices_etag} if in_force.prices_etag else {}
         answer = await self._server.get(Paths.pricing, headers=headers, most=MAX_POLICY)
         if answer.status != 304:
-            etag = answer.headers.get("etag")
-            await self._off_loop(lambda: in_force.take_prices(answer.json(), etag=etag))
+            await self._off_loop(partial(self._take_prices, answer))
+
+    def _take_prices(self, answer: Answer) -> None:
+        self._agent.in_force.take_prices(answer.json(), etag=answer.headers.get("etag"))
+
+    # -- money --------------------------------------------------------------------------------------
+
+    @property
+    def _wait_s(self) -> float:
+        """Of a request that a call waits for."""
+        options = self._agent.connection.options
+        return min(max(LEAST_WAIT_S, options.wait_s), options.timeout_ms / 1000)
+
+    async def _leases(self) -> float:
+        ledger = self._agent.in_force.leased
+        if ledger is None:
+            return IDLE_S
+        asked_at = ledger.clock()
+        asks = await self._off_loop(ledger.due)
+        if not asks:
+            return WAITED_FOR_S if ledger.is_waited_for else IDLE_S
+        await self._ask_for(ledger, asks, asked_at)
+        return 0.0
+
+    async def _ask_for(self, ledger: LeasedLedger, asks: Sequence[Ask], asked_at: float) -> None:
+        owner = await self._off_loop(partial(getattr, ledger, "owner"))
+        for first in range(0, len(asks), MOST_ASKS):
+            told = [ask.to_json() for ask in asks[first : first + MOST_ASKS]]
+            body = {"owner": owner, "asks": told}
+            answer = await self._server.post(Paths.leases, body, timeout_s=self._wait_s)
+            await self._off_loop(partial(ledger.take, grants_of(answer), asked_at))
+
+    async def _give_back(self) -> None:
+        """All leases, as far as their calls have ended; whoever spends on asks anew."""
+        ledger = self._agent.in_force.leased
+        if ledger is None:
+            return
+        while not await self._off_loop(partial(getattr, ledger, "is_given_back")):
+            asked_at = ledger.clock()
+            asks = await self._off_loop(partial(ledger.due, end=True))
+            if not asks:
+                return
+            await self._ask_for(ledger, asks, asked_at)
+
+    async def _validate(self) -> None:
+        taken = self._agent.questions.take()
+        try:
+            async with anyio.create_task_group() as group:
+                for question in taken:
+                    group.start_soon(self._ask_about, question)
+        finally:
+            for question in taken:
+                question.is_over = True
+
+    async def _ask_about(self, question: Question) -> None:
+        from .talk import ServerFault
+
+        body = {
+            "budget_id": question.budget_key,
+            "estimated_cost": question.estimate / NANO,
+            "local_spend": question.spent / NANO,
+        }
+        try:
+            answer = await self._server.post(Paths.validate, body, timeout_s=self._wait_s)
+            question.answer = read_validation(answer.json())
+        except ServerFault as exc:
+            self._tell_of(exc)
+        if question.answer is not None and question.answer.spent is not None:
+            self._agent.in_force.learn(question.ledger_key, question.answer.spent)
+        question.is_over = True
+
+    # -- events -------------------------------------------------------------------------------------
 
     async def _heartbeat(self) -> None:
         agent = self._agent
-        requests, errors = agent.requests, agent.errors
-        status = agent.status
-        health: Health = "reconnecting" if status.state in ("connecting", "reconnecting") else "healthy"
+        requests, errors, status = agent.requests, agent.errors, agent.status
         told = heartbeat(
             at=time.time(),
             instance=agent.instance,
             agent_name=agent.connection.agent_name,
-            status="degraded" if status.state == "degraded" else health,
+            status=health_of(status.state),
             requests=requests,
             errors=errors,
             policy_age_s=status.policy_age_s,
@@ -211,3 +288,34 @@ class Errands:
             batch += await self._off_loop(partial(self._told, self._ended.popleft()))
         if batch:
             await self._server.post(Paths.events, {"events": batch})
+
+    def _told(self, event: MetricEvent) -> list[dict[str, Any]]:
+        agent = self._agent
+        policy = agent.in_force.policy
+        control = control_event(
+            event,
+            instance=agent.instance,
+            agent_name=agent.connection.agent_name,
+            policy_id=None if policy is None else policy.id,
+        )
+        metric = metric_event(event, instance=agent.instance)
+        return [metric] if control is None else [metric, control]
+
+
+def health_of(state: str) -> Health:
+    """What a heartbeat says of a session's state."""
+    match state:
+        case "healthy" | "degraded":
+            return state
+        case _:
+            return "reconnecting"
+
+
+def grants_of(answer: Answer) -> list[Grant]:
+    """Raises: ServerFault where there are none."""
+    from .talk import ServerFault
+
+    try:
+        return [Grant.from_json(told) for told in answer.json()["grants"]]
+    except (KeyError, TypeError, AttributeError) as exc:
+        raise ServerFault("it answers asks for leases with something else", faulty=True) from exc

@@ -5,13 +5,18 @@ from __future__ import annotations
 import logging
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..._guard import internal_fault
 from ...core.reserve import Budgets
 from ...errors import ConfigurationError, LedgerUnavailable
-from ...ledger.base import Line
+from ...ledger.base import Ledger, Line
+from ...ledger.lease_file import FileLeases
+from ...ledger.lease_memory import MemoryLeases
+from ...ledger.leased import LeasedLedger, Leases
+from ...ledger.memory import MemoryLedger
+from ...ledger.sqlite import SqliteLedger
 from ...ledger.viewed import ViewedLedger
 from ...policy import Policy, match_of
 from ...pricing import PriceBook
@@ -48,6 +53,16 @@ class InForce:
         """Of these keys the server began to count anew."""
         self._baseline: Mapping[str, int] | None = None
         self._complaint = ""
+        self.on_leases: Callable[[], object] | None = None
+        """Called where a call waits for a lease, from any thread."""
+        self._last: weakref.ref[Budgets] | None = None
+
+    @property
+    def leased(self) -> LeasedLedger | None:
+        """The ledger whose leases are to be asked for; None where there are none."""
+        budgets = None if self._last is None else self._last()
+        ledger = None if budgets is None else budgets.ledger
+        return ledger if isinstance(ledger, LeasedLedger) else None
 
     @property
     def policy(self) -> Policy | None:
@@ -60,7 +75,9 @@ class InForce:
             self._tell_prices(book)
         if budgets is not None:
             self._budgets.add(budgets)
+            self._last = weakref.ref(budgets)
             if self.policy is not None:
+                self._choose_ledger(budgets)
                 budgets.index = budgets.index.replaced(self.policy)
 
     # -- from the disk -------------------------------------------------------------------------------
@@ -118,11 +135,24 @@ class InForce:
         self.confirmed_at = time.time()
         if not same:
             for budgets in list(self._budgets):
+                self._choose_ledger(budgets)
                 budgets.index = budgets.index.replaced(new.policy)
             _log.info("The control server's policy is in force: %d budgets", len(new.policy.budgets))
         self._see_sums(new)
         self.keep()
         return True
+
+    def _choose_ledger(self, budgets: Budgets) -> None:
+        """Leases of a server that grants them; else the sums that it tells."""
+        ledger = budgets.ledger
+        if self.is_ours and isinstance(ledger, ViewedLedger):
+            leases = leases_of(ledger.inner)
+            if leases is not None:
+                leased = LeasedLedger(ledger.inner, leases)
+                leased.wake = self.on_leases
+                budgets.ledger = leased
+        elif not self.is_ours and isinstance(ledger, LeasedLedger):
+            budgets.ledger = ViewedLedger(ledger.local)
 
     def confirm(self) -> None:
         """The server says that nothing has changed."""
@@ -159,10 +189,12 @@ class InForce:
 
     def _own_sums(self) -> Mapping[str, int] | None:
         for budgets in list(self._budgets):
-            keys = self._keys()
+            keys, ledger = self._keys(), budgets.ledger
+            if not isinstance(ledger, ViewedLedger):
+                continue
             try:
-                found = budgets.ledger.inner.totals([Line(key, 0, 0) for key in keys])  # type: ignore[attr-defined]
-            except (AttributeError, LedgerUnavailable) as exc:
+                found = ledger.inner.totals([Line(key, 0, 0) for key in keys])
+            except LedgerUnavailable as exc:
                 internal_fault("ledger", exc)
                 return None
             return {key: sums.spent for key, sums in zip(keys, found, strict=True)}
@@ -201,6 +233,16 @@ class InForce:
                 offsets[key] = offset
         self._offset(offsets)
 
+    def learn(self, key: str, spent: int) -> None:
+        """The server's sum of one key of the ledger, told beside a policy."""
+        baseline = self._baseline or {}
+        offset = spent - baseline.get(key, 0)
+        self._sums[key] = spent
+        for budgets in list(self._budgets):
+            ledger = budgets.ledger
+            if isinstance(ledger, ViewedLedger) and offset > ledger.offsets.get(key, 0):
+                ledger.offsets = {**ledger.offsets, key: offset}
+
     def _offset(self, offsets: Mapping[str, int]) -> None:
         for budgets in list(self._budgets):
             if isinstance(budgets.ledger, ViewedLedger):
@@ -209,3 +251,10 @@ class InForce:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
+
+
+def leases_of(local: Ledger) -> Leases | None:
+    """Where leases are kept: beside the sums that are spent under them."""
+    if isinstance(local, SqliteLedger):
+        return FileLeases(local)
+    return MemoryLeases(local) if isinstance(local, MemoryLedger) else None

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from ...core.reserve import Money
-from ...ledger.base import Line, Outcome
-from ...policy import Explanation, OnUnknown, Plan, Verdict
+from ...ledger.base import NEVER, Line, Outcome
+from ...ledger.leased import LeasedLedger
+from ...policy import Explanation, Match, OnUnknown, Plan, Verdict
+from ...policy.values import Unknown
+from .hybrid import Standing, draw_of, is_asked_about, may_be_overruled
+from .questions import Question
 
 if TYPE_CHECKING:
     from ...core.exchange import Exchange
@@ -20,6 +25,7 @@ LEAST_S, MOST_S = 0.002, 0.02
 """Between two looks at whether the server has answered: a quarter of the time waited so far, within these."""
 NO_POLICY = "No policy available and fail_open is False"
 """Aden's own words."""
+NO_ANSWER = 'the control server does not answer, and on_unknown["server"] is "block"'
 
 
 class Word:
@@ -27,34 +33,136 @@ class Word:
 
     def __init__(self, agent: ControlAgent, unknown: OnUnknown) -> None:
         self._agent = agent
+        self._options = agent.connection.options
         self._unknown = unknown
 
     def before(self, exchange: Exchange, money: Money) -> Verdict | None:
         agent = self._agent
-        if agent.in_force.received is not None:
-            return None
         if not agent.loop.is_running:
             agent.start()
-        if not agent.known.is_set() and time.monotonic() < agent.started_at + agent.connection.options.wait_s:
+        if agent.in_force.received is None:
+            return self._before_any_policy(money)
+        asked: Any = money.question
+        if asked is not None and not all(question.is_over for question in asked) and self._waits(money):
             return later(money)
-        if self._unknown.server != "block":
-            return None
-        return refused(NO_POLICY)
+        return None
 
-    def lines(self, money: Money, lines: Sequence[Sequence[Line]]) -> Sequence[Sequence[Line]]:
-        return lines
+    def _before_any_policy(self, money: Money) -> Verdict | None:
+        agent = self._agent
+        if not agent.known.is_set() and time.monotonic() < agent.started_at + self._options.wait_s:
+            return later(money)
+        return refused(NO_POLICY) if self._said == "block" else None
+
+    @property
+    def _said(self) -> Unknown | None:
+        policy = self._agent.in_force.policy
+        return self._unknown.server if policy is None else policy.on_unknown.over(self._unknown).server
+
+    def _waits(self, money: Money) -> bool:
+        """Whether the call has time left, and the server may answer within it."""
+        return money.asked_s < self._options.wait_s and not self._agent.is_silent
 
     def after(
         self, exchange: Exchange, money: Money, plan: Plan, outcome: Outcome, verdict: Verdict
     ) -> Verdict:
+        """Only an original server is asked: with leases, what is held is known to be there."""
+        if isinstance(money.budgets.ledger, LeasedLedger):
+            return verdict
+        return self._validated(exchange, money, plan, outcome, verdict)
+
+    # -- validation, by an original server ----------------------------------------------------------
+
+    def lines(self, money: Money, lines: Sequence[Sequence[Line]]) -> Sequence[Sequence[Line]]:
+        """Limits that a server, asked about this call, has seen to hold although the sums at hand say
+        other."""
+        asked: Any = money.question
+        if asked is None:
+            return lines
+        allowed = {each.ledger_key for each in asked if each.answer is not None and each.answer.allowed}
+        if not allowed:
+            return lines
+        return [tuple([self._widened(line, allowed) for line in candidate]) for candidate in lines]
+
+    def _widened(self, line: Line, allowed: set[str]) -> Line:
+        if line.key not in allowed or line.limit_expected == NEVER:
+            return line
+        most = 1.0 + self._options.max_expected_overspend_percent / 100
+        return replace(line, limit_expected=round(line.limit_expected * most))
+
+    def _validated(
+        self, exchange: Exchange, money: Money, plan: Plan, outcome: Outcome, verdict: Verdict
+    ) -> Verdict:
+        asked: Any = money.question
+        if asked is None:
+            questions = self._questions(exchange, plan, outcome, verdict)
+            if not questions:
+                return verdict
+            money.question = questions
+            if self._waits(money):
+                return later(money)
+            asked = questions
+        for question in asked:
+            if question.answer is not None and not question.answer.allowed:
+                return refused_by(question, plan)
+        if self._said == "block" and any(question.answer is None for question in asked):
+            return refused(NO_ANSWER)
         return verdict
+
+    def _questions(
+        self, exchange: Exchange, plan: Plan, outcome: Outcome, verdict: Verdict
+    ) -> list[Question]:
+        """About the budgets that this call is to be asked about."""
+        found: list[Question] = []
+        draw = None
+        for match, line, sums in zip(
+            plan.matches, plan.candidates[outcome.candidate].lines, outcome.totals, strict=False
+        ):
+            limit = match.terms.limit
+            if not _is_known(match) or not limit:
+                continue
+            now, then = sums.spent + sums.expected, sums.spent + sums.expected + line.expected
+            if verdict.kind == "refuse":
+                asks = may_be_overruled(Standing(then, limit), self._options)
+            else:
+                draw = draw_of(exchange.logical.trace_id) if draw is None else draw
+                asks = is_asked_about(Standing(now, limit), self._options, draw=draw)
+            if asks:
+                ask = self._agent.questions.ask
+                found.append(ask(match.key, match.ledger_key, estimate=line.expected, spent=now))
+        return found
+
+
+def _is_known(match: Match) -> bool:
+    """Whether the server keeps a sum of this budget: not of a run, nor of one that a template makes."""
+    budget = match.budget
+    return match.terms.unit == "usd" and not budget.is_template and not match.ledger_key.startswith("-|run:")
 
 
 def later(money: Money) -> Verdict:
     """Look again in a moment."""
-    return Verdict("ask", "allow", delay_s=min(max(LEAST_S, money.asked_s / 4), MOST_S))
+    pause_s = min(max(LEAST_S, money.asked_s / 4), MOST_S)
+    money.asked_s += pause_s
+    return Verdict("refuse", "block", again_s=pause_s)
 
 
 def refused(why: str) -> Verdict:
     """The refusal of a call because of what the server says, or does not."""
     return Verdict("refuse", "block", because=(Explanation("block", "server", detail=why),))
+
+
+def refused_by(question: Question, plan: Plan) -> Verdict:
+    """The refusal of a call that the server does not allow."""
+    match = next(match for match in plan.matches if match.ledger_key == question.ledger_key)
+    answer = question.answer
+    assert answer is not None
+    why = Explanation(
+        "block",
+        "server",
+        match.key,
+        match.name or match.budget.name or match.key,
+        match.budget.type,
+        spent=answer.spent,
+        limit=match.terms.limit,
+        detail=f"the control server says: {answer.reason or 'not allowed'}",
+    )
+    return Verdict("refuse", "block", because=(why,))
