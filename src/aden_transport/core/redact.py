@@ -99,7 +99,10 @@ def redacted(message: str, headers: Mapping[bytes, bytes], target: bytes, *, lim
 def has_secret(text: str) -> bool:
     """Whether anything in `text` has a credential's shape."""
     lower = text.lower()
-    return any([beginning in lower for beginning in _BEGINNINGS]) and _SHAPES.search(text) is not None
+    for beginning in _BEGINNINGS:
+        if beginning in lower:
+            return _SHAPES.search(text) is not None
+    return False
 
 
 def without_secrets(text: str) -> str:

@@ -16,17 +16,41 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ... import __version__
 from ...ledger.grants import Bounds
 from ..messages import SERVER_HEADER, SERVER_NAME
-from . import audit, health, ledger_routes, policy_routes
+from . import (
+    agents,
+    alerts,
+    audit,
+    content,
+    events,
+    health,
+    ledger_routes,
+    persons,
+    policy_routes,
+    pricing,
+)
 from .access import Access
+from .deliveries import AlertSettings, Deliverer
 from .leases import Leases
 from .ledger import Ledgers
+from .retention import Keeper, Retention
 from .storage import Storage
 from .sweeping import Sweeping
 from .wire import Answer, Fault
 
 __all__ = ["Settings", "create_app"]
 
-ROUTERS = (health.router, ledger_routes.router, policy_routes.router, audit.router)
+ROUTERS = (
+    health.router,
+    ledger_routes.router,
+    policy_routes.router,
+    audit.router,
+    events.router,
+    agents.router,
+    content.router,
+    pricing.router,
+    alerts.router,
+    persons.router,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +63,8 @@ class Settings:
     """Of leases."""
     sweep_s: float = 5.0
     """Between two looks for holds that have expired and owners of leases that are silent."""
+    alerts: AlertSettings = field(default_factory=AlertSettings)
+    retention: Retention = field(default_factory=Retention)
 
 
 def create_app(
@@ -49,18 +75,22 @@ def create_app(
     access = Access(storage)
     ledgers = Ledgers(storage, clock=clock)
     leases = Leases(ledgers, settings.bounds)
+    prices = pricing.Pricing(storage)
+    deliverer = Deliverer(storage, settings.alerts)
+    keeper = Keeper(storage, settings.retention)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         to_thread.current_default_thread_limiter().total_tokens = settings.threads
-        stop = storage.listen(access.heard)
+        stops = [storage.listen(told) for told in (access.heard, prices.heard)]
         sweeping = Sweeping(ledgers, leases, every_s=settings.sweep_s)
+        deliverer.start()
+        keeper.start()
         try:
             yield
         finally:
-            sweeping.close()
-            ledgers.close()
-            stop()
+            for stop in (sweeping.close, ledgers.close, *stops, deliverer.close, keeper.close):
+                stop()
 
     app = FastAPI(
         title="aden-transport control server",
@@ -75,6 +105,7 @@ def create_app(
     )
     app.state.storage, app.state.settings, app.state.access = storage, settings, access
     app.state.ledgers, app.state.leases = ledgers, leases
+    app.state.pricing, app.state.alerting = prices, alerts.Alerting(woken=deliverer.wake)
     for router in ROUTERS:
         app.include_router(router)
     app.add_middleware(Named)

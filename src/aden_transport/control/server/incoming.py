@@ -1,7 +1,7 @@
 """Events as clients send them, read into what is stored: aden-py's and ours, values in, values out.
 
-aden-py wraps a metric: `{"event_type": "metric", "timestamp", "sdk_instance_id", "agent_name", "data": {…}}`, and
-its members are flat. Ours may be wrapped or flat, and have `usage`, `cost_nano_usd` and `event_id`.
+aden-py wraps a metric: `{"event_type": "metric", "timestamp", "sdk_instance_id", "agent_name", "data": {…}}`,
+and its members are flat. Ours may be wrapped or flat, and have `usage`, `cost_nano_usd` and `event_id`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import orjson
 
 from ...attributes import normalized
 from ...core.redact import has_secret, without_secrets
-from ...events import NormalizedUsage
+from ...events import MetricEvent, NormalizedUsage, RateLimit
 from ...ledger.base import Unit
 
 __all__ = ["Incoming", "MAX_COST_NANO", "MAX_EVENT_BYTES", "Refused", "read_event"]
@@ -97,10 +97,12 @@ def read_event(value: Any, *, now: float, prices: Prices) -> Incoming:
     canonical = _canonical(value)
     if len(canonical) > MAX_EVENT_BYTES:
         raise Refused("size")
-    if b"\\u0000" in canonical or has_secret(canonical.decode("ascii", "replace")):
+    digested = canonical
+    if b"\\u" in canonical or has_secret(_free_text(value)):
         value = _clean(value, MAX_DEPTH)
+        canonical = _canonical(value)
     kind = value.get("event_type", "metric")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise Refused("kind")
     data = value.get("data")
     wrapped = kind == "metric" and isinstance(data, dict)
@@ -109,13 +111,13 @@ def read_event(value: Any, *, now: float, prices: Prices) -> Incoming:
     given = data.get("event_id") or value.get("event_id")
     if given is not None and not _is_id(given):
         raise Refused("id")
-    digest = _digest(value, data, canonical)
+    digest = _digest(value, data, digested)
     found = Incoming(
         event_id=given or f"x{digest}",
         kind=kind,
         digest=digest,
         at=_at(data.get("timestamp") or value.get("timestamp"), now),
-        body=str(_canonical(value), "utf-8"),
+        body=str(canonical, "utf-8"),
         trace_id=_text(data.get("trace_id")),
         instance_id=_text(value.get("sdk_instance_id")),
         provider=_text(data.get("provider")),
@@ -190,10 +192,10 @@ def _claimed(data: Mapping[str, Any], notes: list[str]) -> int | None:
     if isinstance(dollars, bool) or not isinstance(dollars, (int, float)):
         notes.append("cost_refused")
         return None
-    if not math.isfinite(dollars) or dollars < 0:
+    if not dollars >= 0 or dollars == math.inf:
         notes.append("cost_refused")
         return None
-    if dollars * 1e9 > MAX_COST_NANO:
+    if dollars > MAX_COST_NANO / 1e9:
         notes.append("cost_clamped")
         return MAX_COST_NANO
     # A float's shortest form is what was meant; its binary value is not.
@@ -212,6 +214,18 @@ def _nano(value: Any, notes: list[str]) -> int | None:
     return value
 
 
+_FIGURES: Mapping[str, frozenset[str]] = {
+    "usage": frozenset([*NormalizedUsage.__slots__, "total_tokens"]),
+    "rate_limit": frozenset(RateLimit.__slots__),
+}
+_MEMBERS = frozenset(
+    (
+        *MetricEvent.__slots__,
+        *("timestamp", "model", "cost_usd", "charged_usd", "hold_usd", "saved_usd"),
+        *("event_type", "sdk_instance_id", "agent_name", "settled", "data"),
+    )
+)
+"""Names that need not be looked at themselves."""
 _FLAT = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
 _COUNTS = frozenset(NormalizedUsage.__slots__)
 
@@ -221,9 +235,7 @@ def _usage(data: Mapping[str, Any], provider: str | None) -> NormalizedUsage | N
     nested = data.get("usage")
     if isinstance(nested, dict):
         counts = {name: _count(nested[name]) for name in _COUNTS & nested.keys()}
-        seconds = nested.get("audio_seconds")
-        known = isinstance(seconds, (int, float)) and math.isfinite(seconds) and seconds >= 0
-        counts["audio_seconds"] = min(seconds, 1e9) if known and not isinstance(seconds, bool) else 0.0
+        counts["audio_seconds"] = _seconds(nested.get("audio_seconds"))
         return NormalizedUsage(**counts)
     counts = {name: _count(data.get(name)) for name in _FLAT}
     if not any(counts.values()):
@@ -238,6 +250,12 @@ def _count(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         return 0
     return min(value, MAX_TOKENS)
+
+
+def _seconds(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return 0.0
+    return float(min(value, 1e9)) if value >= 0 else 0.0
 
 
 def _at(timestamp: Any, now: float) -> float:
@@ -276,10 +294,35 @@ def _canonical(value: Any) -> bytes:
         raise Refused("depth") from None
 
 
+def _free_text(value: Mapping[str, Any]) -> str:
+    """All text of an event, without the members in which there are only figures: a third of it."""
+    parts: list[str] = []
+    for name, item in value.items():
+        if name not in _MEMBERS:
+            parts.append(str(name))
+        kind = type(item)
+        if kind is str:
+            parts.append(item)
+        elif kind is dict and name == "data":
+            parts.append(_free_text(item))
+        elif (kind is dict or kind is list) and not _has_figures_only(name, item):
+            parts.append(_canonical(item).decode("ascii", "replace"))
+    return "\n".join(parts)
+
+
+def _has_figures_only(name: str, item: Any) -> bool:
+    known = _FIGURES.get(name)
+    if known is None or type(item) is not dict or not item.keys() <= known:
+        return False
+    return all(type(each) in (int, float) for each in item.values())
+
+
 def _clean(value: Any, depth: int) -> Any:
     """Without credentials, and without what a store cannot keep."""
     if isinstance(value, str):
-        return without_secrets(value).replace("\0", "\\0")
+        if not value.isascii():
+            value = value.encode("utf-8", "backslashreplace").decode()
+        return without_secrets(value).replace("\0", "\\x00")
     if depth == 0:
         return None
     if isinstance(value, dict):
@@ -297,6 +340,4 @@ def _text(value: Any, most: int = MAX_ID) -> str | None:
     """A column's text."""
     if not isinstance(value, str) or not value:
         return None
-    if value.isascii():
-        return value[:most]
-    return value[:most].encode("utf-8", "backslashreplace").decode("utf-8")
+    return value[:most]

@@ -18,7 +18,7 @@ from .policies import DEFAULT, Current, current
 from .tables import policies
 from .wire import Fault
 
-__all__ = ["Limit", "Limits", "Policies", "stored"]
+__all__ = ["Limit", "Limits", "Policies", "stored", "template_of"]
 
 SKEW_S = 300.0
 """How far a client's clock may be off before the server's says which window it is."""
@@ -111,13 +111,13 @@ class Limits:
         for index in self._indexes:
             found = index.get(name)
             if found is None:
-                found = _template(index, name)
+                found = template_of(index, name)
             if found is not None:
                 return found
         return None
 
 
-def _template(index: Index, name: str) -> Budget | None:
+def template_of(index: Index, name: str) -> Budget | None:
     """The template that makes a budget of this key: its type, or its id, stands before a colon."""
     at = name.find(":")
     while at != -1:
