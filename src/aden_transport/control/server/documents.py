@@ -8,6 +8,7 @@ when it is to differ from its template.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ..._json import dumps
@@ -113,8 +114,9 @@ def told(
     ]
     for key, budget in frozen.items():
         if key != budget.key:
-            entry = entries[policy.budgets.index(budget)]
-            budgets.append(frozen_entry(entry_for(entry, budget, key)))
+            entry = frozen_entry(entry_for(entries[policy.budgets.index(budget)], budget, key))
+            own = replace(budget, key=key, name=key.partition(":")[2])
+            budgets.append(_told(entry, own, spent, True))
     return {
         **{name: [] for name in RULES},
         **document,
