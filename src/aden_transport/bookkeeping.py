@@ -74,7 +74,7 @@ def budgets_of(
     elif former is not None and former.choice == choice and isinstance(former.ledger, MemoryLedger):
         ledger = former.ledger
     else:
-        ledger = opened(choice, timeout_s=timeout_s)
+        ledger = opened(choice, timeout_s=timeout_s, api_key=options.api_key)
     thread = None if isinstance(ledger, MemoryLedger) else StoreThread()
     if former is not None and thread is not None:
         _move(former, ledger, thread)

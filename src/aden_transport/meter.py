@@ -304,7 +304,7 @@ def pacer_of(options: MeterOptions, budgets: Budgets | None, former: Meter | Non
     elif former is not None and former.pacer is not None and former.options.ledger == options.ledger:
         ledger = former.pacer.ledger
     else:
-        ledger = opened(choose(options.ledger, lasting=False), timeout_s=timeout_s)
+        ledger = opened(choose(options.ledger, lasting=False), timeout_s=timeout_s, api_key=options.api_key)
     thread = None
     if not isinstance(ledger, MemoryLedger):
         thread = StoreThread() if budgets is None or budgets.thread is None else budgets.thread

@@ -69,8 +69,9 @@ class MeterOptions:
     policy:           budgets and rules, in the place of the server's: a mapping, JSON text, or
                       the path of a JSON or TOML file, which is read again when it changes
                       (docs/budgets.md).
-    ledger:           where budgets keep their sums: "memory", "sqlite:///path" or "redis://…"; None
-                      takes a file in the user's state folder where a budget has a period, else memory,
+    ledger:           where budgets keep their sums: "memory", "sqlite:///path", "redis://…", or
+                      "https://…", a control server that every call asks with `api_key`; None takes
+                      a file in the user's state folder where a budget has a period, else memory,
                       or a file of this run where the program has workers.
     on_unknown:       what is done where a figure cannot be known: "allow", "block" or dollars for
                       "price", "size", "store" and "server".

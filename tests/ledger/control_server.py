@@ -5,20 +5,23 @@ from __future__ import annotations
 import atexit
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from pathlib import Path
 
 from aden_transport.control.server.ledger import Ledgers, SqlLedger
 from aden_transport.control.server.storage import Storage
+from aden_transport.ledger.http import HttpLedger
 
 from ..server.kit import new_team
 from ..server.postgres import new_database
+from .served import Served
 
-__all__ = ["NOON", "ledgers", "server_postgresql", "server_sqlite"]
+__all__ = ["NOON", "ledgers", "over_http", "server_postgresql", "server_sqlite"]
 
 NOON = 1_790_000_000.0
+PATIENT = 30.0
 
 
 @cache
@@ -50,3 +53,33 @@ def server_sqlite(_: Path) -> AbstractContextManager[SqlLedger]:
 
 def server_postgresql(_: Path) -> AbstractContextManager[SqlLedger]:
     return _of("postgresql")
+
+
+class Overseen(HttpLedger):
+    """Sweeps, which a client cannot have done."""
+
+    def __init__(self, served: Served, found: SqlLedger, token: str) -> None:
+        super().__init__(served.url, token, timeout_s=PATIENT, wall=lambda: NOON)
+        self._found = found
+
+    def sweep(self, now: float) -> Sequence[str]:
+        return self._found.sweep(now)
+
+
+@contextmanager
+def over_http(_: Path) -> Iterator[HttpLedger]:
+    """Of a server process, whose clock stands at noon."""
+    found = ledgers("sqlite")
+    team = new_team(found.storage)
+    ledger = Overseen(_served(), found.of(team.id), team.token)
+    try:
+        yield ledger
+    finally:
+        ledger.close()
+
+
+@cache
+def _served() -> Served:
+    served = Served(str(ledgers("sqlite").storage.url), now=NOON)
+    atexit.register(served.close)
+    return served

@@ -11,7 +11,7 @@ from aden_transport.ledger.base import Ledger, Line, Totals
 from aden_transport.ledger.memory import MemoryLedger
 from aden_transport.ledger.sqlite import SqliteLedger
 
-from .control_server import server_postgresql, server_sqlite
+from .control_server import over_http, server_postgresql, server_sqlite
 from .redis_server import redis_ledger
 
 __all__ = ["LATER", "NOON", "PATIENT", "STORES", "Store", "hard", "line", "sums"]
@@ -42,6 +42,7 @@ def sqlite(folder: Path) -> Iterator[Ledger]:
 
 
 STORES: dict[str, Store] = {
+    "http": over_http,
     "memory": memory,
     "sqlite": sqlite,
     "redis": redis_ledger,

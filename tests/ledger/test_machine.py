@@ -359,7 +359,7 @@ class Machine(RuleBasedStateMachine):
             self.stack.close()
 
 
-EXAMPLES = {"memory": 100, "redis": 30, "sqlite": 30}
+EXAMPLES = {"memory": 100, "redis": 30, "sqlite": 30, "http": 2, "server-postgresql": 4, "server-sqlite": 8}
 
 
 @pytest.mark.parametrize("name", sorted(STORES))
@@ -368,7 +368,7 @@ def test_a_ledger_does_what_its_model_does(name: str) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=EXAMPLES.get(name, 10) * int(os.environ.get("MACHINE", "1")),
+            max_examples=EXAMPLES[name] * int(os.environ.get("MACHINE", "1")),
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ class Choice:
     """Where the sums of budgets are kept, and why there."""
 
     address: str
-    """`"memory"`, `"sqlite:///path"` or `"redis://…"`."""
+    """`"memory"`, `"sqlite:///path"`, `"redis://…"` or `"https://…"`."""
     reason: str
     """One line for people."""
     shared: bool
@@ -32,10 +33,10 @@ class Choice:
 
 
 def choose(address: str | None, *, lasting: bool, server: str | None = None) -> Choice:
-    """`"memory"`, `"sqlite:///path/to/file"`, `"redis://host"`; None takes the user's own file where sums
-    have to outlast the process, and else a ledger of this run: memory, or a file that its workers share.
-    `server`: the name of this host's file for a control server, which is taken instead where it can be
-    written.
+    """`"memory"`, `"sqlite:///path/to/file"`, `"redis://host"`, `"https://server"`; None takes the user's own
+    file where sums have to outlast the process, and else a ledger of this run: memory, or a file that its
+    workers share. `server`: the name of this host's file for a control server, which is taken instead where
+    it can be written.
 
     Opens nothing. Raises: ConfigurationError for an address that is none.
     """
@@ -59,9 +60,14 @@ def choose(address: str | None, *, lasting: bool, server: str | None = None) -> 
         return Choice(address, "the options name this file", True)
     if kind in ("redis", "rediss", "unix", "valkey") and rest.startswith("//"):
         return Choice(address, "the options name this server", True)
+    if kind in ("https", "http"):
+        from ..control.options import server_address
+
+        server_address(address)
+        return Choice(address, "the options name this control server", True)
     raise ConfigurationError(
         f'MeterOptions(ledger={address.partition("@")[0]!r}) is none of "memory", '
-        '"sqlite:///path/to/file", "sqlite:////absolute/path" and "redis://host:6379/0".'
+        '"sqlite:///path/to/file", "sqlite:////absolute/path", "redis://host:6379/0" and "https://server".'
     )
 
 
@@ -116,16 +122,21 @@ def _uwsgi_without_threads() -> str | None:
     return "uWSGI runs without --enable-threads: what calls cost is settled only at the worker's end"
 
 
-def open_ledger(address: str | None, *, lasting: bool, timeout_s: float = 0.25) -> Ledger:
+def open_ledger(
+    address: str | None, *, lasting: bool, timeout_s: float = 0.25, api_key: str | None = None
+) -> Ledger:
     """The ledger that `choose` takes.
 
     Raises: ConfigurationError for an address that is none, or a library that is missing.
     """
-    return opened(choose(address, lasting=lasting), timeout_s=timeout_s)
+    return opened(choose(address, lasting=lasting), timeout_s=timeout_s, api_key=api_key)
 
 
-def opened(choice: Choice, *, timeout_s: float = 0.25) -> Ledger:
-    """Raises: ConfigurationError for a library that is missing."""
+def opened(choice: Choice, *, timeout_s: float = 0.25, api_key: str | None = None) -> Ledger:
+    """`api_key`: of a control server; None takes ADEN_API_KEY.
+
+    Raises: ConfigurationError for a library or a key that is missing.
+    """
     address = choice.address
     kind, _, rest = address.partition(":")
     if address == "memory":
@@ -134,7 +145,20 @@ def opened(choice: Choice, *, timeout_s: float = 0.25) -> Ledger:
         from .sqlite import SqliteLedger
 
         return SqliteLedger(rest[3:], timeout_s=timeout_s)
+    if kind in ("https", "http"):
+        from .http import HttpLedger
+
+        return HttpLedger(address, api_key or _key_of_environment(), timeout_s=timeout_s)
     from .redis import RedisLedger
 
     url = address.replace("valkey", "redis", 1) if kind == "valkey" else address
     return RedisLedger(url, timeout_s=timeout_s)
+
+
+def _key_of_environment() -> str:
+    key = os.environ.get("ADEN_API_KEY", "").strip()
+    if not key:
+        raise ConfigurationError(
+            'MeterOptions(ledger="https://…") needs a key of that server: give api_key=…, or set ADEN_API_KEY'
+        )
+    return key

@@ -15,6 +15,7 @@ __all__ = [
     "MOST",
     "amounts_of",
     "candidates_of",
+    "escaped",
     "line_json",
     "list_of",
     "lines_of",
@@ -38,17 +39,22 @@ UNITS: tuple[Unit, ...] = get_args(Unit)
 BOUNDS = ("limit_held", "limit_expected", "degrade_at", "throttle_at")
 
 
+def escaped(told: str) -> str:
+    """Names come from the application and may hold lone surrogates, which JSON cannot."""
+    return told if told.isascii() else told.encode("utf-8", "backslashreplace").decode()
+
+
 def line_json(line: Line) -> dict[str, Any]:
     """What is as it is by default is left out."""
-    told: dict[str, Any] = {"key": line.key, "hold": line.hold, "expected": line.expected}
-    for name in BOUNDS:
-        bound = getattr(line, name)
-        if bound != NEVER:
-            told[name] = bound
+    told: dict[str, Any] = {"key": escaped(line.key), "hold": line.hold, "expected": line.expected}
+    for bound in BOUNDS:
+        amount = getattr(line, bound)
+        if amount != NEVER:
+            told[bound] = amount
     if line.unit != "usd":
         told["unit"] = line.unit
     if line.also:
-        told["also"] = line.also
+        told["also"] = [escaped(key) for key in line.also]
     if line.expires_at:
         told["expires_at"] = line.expires_at
     return told
