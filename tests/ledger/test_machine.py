@@ -368,7 +368,7 @@ def test_a_ledger_does_what_its_model_does(name: str) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=EXAMPLES[name] * int(os.environ.get("MACHINE", "1")),
+            max_examples=EXAMPLES.get(name, 10) * int(os.environ.get("MACHINE", "1")),
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],
