@@ -57,8 +57,8 @@ class MeterOptions:
                       logical call; sync or async.
     on_emit_error:    called with `(event, exception)` when an emitter raises.
     agent_name:       written on every event.
-    fail_open:        whether a call goes on (True) or is refused (False) when the hook fails, or while no
-                      policy has come from the server.
+    fail_open:        whether a call goes on (True) or is refused (False) when the hook, or a change that was
+                      decided, fails, or while no policy has come from the server.
     prices:           `{"provider/model": Price(...)}`, before the price data and a cost that a vendor
                       states.
     sample_rate:      share of traces that are emitted, 0.0 to 1.0; thins emission only.

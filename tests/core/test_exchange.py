@@ -181,14 +181,14 @@ STATES: Mapping[str, Callable[[Bench], Exchange]] = {
 ON_THE_WAY = {NEW: SENT, MODIFYING: SENT, RESERVING: SENT, ASKING: SENT, WAITING: SENT}
 TO_ASK = {MODIFYING: ASKING, RESERVING: ASKING, WAITING: SENT}
 DECIDING = (NEW, RESERVING, ASKING, PACING)
-UNPACED = (NEW, MODIFYING, RESERVING, ASKING, WAITING)
+UNPACED = (NEW, MODIFYING, RESERVING, ASKING, WAITING, SENT)
 ANYWHERE = dict.fromkeys(STATES, ENDED)
 MOVES: Mapping[str, tuple[Callable[[Exchange], object], Mapping[str, str]]] = {
     "start": (lambda e: e.start(), {**TO_ASK, NEW: ASKING}),
     "start to modify": (start_to_modify, {**TO_ASK, NEW: MODIFYING}),
     "modify": (lambda e: e.modify(None), {**TO_ASK, NEW: ASKING}),
     "modify_failed": (lambda e: e.modify_failed(ValueError()), {**TO_ASK, NEW: ASKING}),
-    "reserve": (reserve, dict.fromkeys((NEW, MODIFYING, ASKING, WAITING, PACING), RESERVING)),
+    "reserve": (reserve, dict.fromkeys((NEW, MODIFYING, ASKING, WAITING, PACING, SENT), RESERVING)),
     "take a turn": (take_turn, dict.fromkeys(UNPACED, PACING)),
     "turn": (lambda e: e.paced(0.0), {PACING: SENT}),
     "turn to wait for": (lambda e: e.paced(1.0), {PACING: WAITING}),

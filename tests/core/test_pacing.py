@@ -137,6 +137,23 @@ def test_where_something_else_was_decided_the_decision_says_both() -> None:
     assert (decision.action, decision.source, decision.paced_s) == ("alert", "hook", 1.0)
 
 
+def test_a_call_that_cannot_be_rewritten_gives_its_turn_back_and_takes_one_of_its_own_model() -> None:
+    bench = Paced(has_hook=True)
+    bench.settings.has_hook = False
+    bench.taught()
+    bench.call().start()
+    bench.settings.has_hook = True
+    exchange = bench.call()
+    exchange.start()
+    assert isinstance(exchange.answer(BeforeRequestResult.degrade("gpt-4o-mini", "dear")), Send)
+    step = exchange.rewrite_failed(TypeError())
+    assert isinstance(step, Wait), "another call of its model has just left"
+    assert bench.wait(exchange, step.seconds) is SEND
+    event = bench.answer(exchange)
+    assert (event.decision.hindered, event.throttle_ms > 0) == ("rewrite failed", True)
+    reset_faults()
+
+
 def test_a_call_goes_on_when_its_patience_is_over() -> None:
     bench = Paced(max_wait_s=2.0)
     bench.taught()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from aden_transport.core import attempts
+from aden_transport._guard import fault_counts, reset_faults
+from aden_transport.core import attempts, rewrite
 from aden_transport.core.exchange import Exchange
 from aden_transport.core.reserve import Budgets
-from aden_transport.core.steps import Ask, Refuse, Send, Step, Wait
-from aden_transport.errors import BudgetExceededError
+from aden_transport.core.steps import SEND, Ask, Modify, Refuse, Send, Step, Wait
+from aden_transport.errors import BudgetExceededError, RequestCancelledError
 from aden_transport.events import BeforeRequestResult
 from aden_transport.ledger.base import Line
 from aden_transport.ledger.memory import MemoryLedger
@@ -188,6 +190,150 @@ def test_a_signed_call_that_a_hook_would_degrade_is_held_at_its_own_price() -> N
     answered(exchange)
     (event,) = bench.events
     assert (event.degraded_from, event.decision.hindered) == (None, "signed")
+
+
+# -- changes that cannot be made --------------------------------------------------------------------
+
+
+@pytest.fixture
+def counts() -> Iterator[None]:
+    reset_faults()
+    yield
+    reset_faults()
+
+
+OWN_HOLD = 0.01 * USD
+"""At least, of HELLO with the model that it asks for."""
+
+
+def could_not_be_made(exchange: Exchange, step: Step) -> Step:
+    assert isinstance(step, Send)
+    assert step.rewrite is not None
+    return exchange.rewrite_failed(TypeError("ours"))
+
+
+def test_a_degraded_call_that_cannot_be_rewritten_is_held_at_its_own_price(counts: None) -> None:
+    bench = Budgeted(DEGRADES)
+    exchange, step = bench.call()
+    assert bench.held() < OWN_HOLD / 10
+    assert could_not_be_made(exchange, step) is SEND
+    assert bench.held() >= OWN_HOLD
+    assert bench.ledger.open_holds() == 1
+    answered(exchange, 200)
+    (event,) = bench.events
+    assert (event.request_model, event.degraded_from) == ("gpt-4o", None)
+    assert (event.decision.action, event.decision.hindered) == ("alert", "rewrite failed")
+    assert (event.hold_nano_usd or 0) >= OWN_HOLD
+    assert [alert.message for alert in bench.alerts] == ["not degraded to gpt-4o-mini: rewrite failed"]
+    assert fault_counts() == {"rewrite:TypeError": 1}
+
+
+def test_where_its_own_hold_does_not_fit_it_is_refused_as_by_any_budget(counts: None) -> None:
+    bench = Budgeted({**DEGRADES, "limit": 0.505})
+    exchange, step = bench.call()
+    refused = could_not_be_made(exchange, step)
+    assert isinstance(refused, Refuse)
+    assert isinstance(refused.error, BudgetExceededError)
+    assert (bench.held(), bench.ledger.open_holds()) == (0, 0)
+    (event,) = bench.events
+    assert (event.decision.action, event.usage, event.charged_nano_usd) == ("block", None, None)
+
+
+@pytest.mark.parametrize("by_hook", [False, True], ids=["policy", "hook"])
+def test_where_faults_do_not_let_calls_pass_it_is_refused(by_hook: bool, counts: None) -> None:
+    bench = Budgeted({"limit": 1} if by_hook else DEGRADES, has_hook=by_hook, fail_open=False)
+    exchange, step = bench.call()
+    if by_hook:
+        step = exchange.answer(BeforeRequestResult.degrade("gpt-4o-mini"))
+    refused = could_not_be_made(exchange, step)
+    assert isinstance(refused, Refuse)
+    assert type(refused.error) is RequestCancelledError
+    assert (bench.held(), bench.ledger.open_holds()) == (0, 0)
+    (event,) = bench.events
+    assert (event.decision.reason, event.decision.source) == (
+        "rewriting failed: TypeError",
+        "hook" if by_hook else "policy",
+    )
+    assert (event.request_model, event.degraded_from) == ("gpt-4o", None)
+
+
+def test_what_a_hook_degraded_and_cannot_be_rewritten_is_not_degraded_when_tried_again(counts: None) -> None:
+    bench = Budgeted({"limit": 1, "limitAction": "block"}, has_hook=True)
+    exchange, _ = bench.call()
+    step = exchange.answer(BeforeRequestResult.degrade("gpt-4o-mini"))
+    assert bench.held() < OWN_HOLD / 10
+    assert could_not_be_made(exchange, step) is SEND
+    assert bench.held() >= OWN_HOLD
+    answered(exchange)
+    again, step = bench.call()
+    assert (again.attempt, step, again.sent_model) == (1, SEND, "gpt-4o")
+    assert bench.held() >= OWN_HOLD
+
+
+def test_a_cap_that_cannot_be_set_is_not_counted_on(counts: None) -> None:
+    bench = Budgeted({"limit": 1, "limitAction": "block", "max_output_tokens": 10})
+    exchange = bench.open(wire({name: HELLO[name] for name in ("model", "messages")}))
+    step = exchange.start()
+    capped = bench.held()
+    assert could_not_be_made(exchange, step) is SEND
+    assert bench.held() > 100 * capped > 0
+
+
+def test_changed_parameters_that_cannot_be_sent_are_not_counted_on(counts: None) -> None:
+    bench = Budgeted({"limit": 1, "limitAction": "block"}, modify=lambda *_: None)
+    exchange, step = bench.call()
+    assert isinstance(step, Modify)
+    step = exchange.modify({**HELLO, "model": "gpt-4o-mini", "max_tokens": 10})
+    assert 0 < bench.held() < OWN_HOLD / 10
+    assert could_not_be_made(exchange, step) is SEND
+    assert bench.held() >= OWN_HOLD
+    answered(exchange, 200)
+    assert bench.events[0].request_model == "gpt-4o"
+
+
+def test_our_own_names_are_taken_out_even_where_the_model_cannot_be_changed(counts: None) -> None:
+    bench = Budgeted(DEGRADES)
+    exchange, step = bench.call(**{"x-aden-agent": "a"})
+    step = could_not_be_made(exchange, step)
+    assert isinstance(step, Send)
+    assert step.rewrite is not None
+    assert (step.rewrite.drop_headers, step.rewrite.body) == (frozenset({b"x-aden-agent"}), None)
+    # Nothing that is held counts on these.
+    assert could_not_be_made(exchange, step) is SEND
+    assert bench.held() >= OWN_HOLD
+
+
+def test_a_call_that_cannot_be_changed_waits_once_and_for_money_as_others_do(counts: None) -> None:
+    degrades: Any = DEGRADES["thresholds"]
+    steps = [*degrades, {"percent": 1, "action": "throttle", "delayMs": 2000}]
+    bench = Budgeted({**DEGRADES, "thresholds": steps})
+    exchange, step = bench.call()
+    assert waits(step, 2.0)
+    assert could_not_be_made(exchange, exchange.waited(2.0)) is SEND
+    assert bench.held() >= OWN_HOLD
+
+
+def test_a_model_that_is_not_found_where_it_was_is_held_at_its_own_price(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rewrite, "with_model", lambda *_: None)
+    bench = Budgeted(DEGRADES)
+    exchange, step = bench.call()
+    assert (step, bench.held() >= OWN_HOLD) == (SEND, True)
+    assert (exchange.decision.hindered, exchange.sent_model) == ("no model in the request", "gpt-4o")
+
+
+def test_a_fault_while_the_changes_are_written_is_one_too(
+    monkeypatch: pytest.MonkeyPatch, counts: None
+) -> None:
+    def broken(*_: object) -> bytes:
+        raise LookupError
+
+    monkeypatch.setattr(rewrite, "with_model", broken)
+    bench = Budgeted(DEGRADES)
+    _, step = bench.call()
+    assert (step, bench.held() >= OWN_HOLD) == (SEND, True)
+    assert fault_counts() == {"rewrite:LookupError": 1}
 
 
 # -- holds of others --------------------------------------------------------------------------------

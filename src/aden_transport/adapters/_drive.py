@@ -71,10 +71,9 @@ class Driver:
             except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
                 step = exchange.decide_failed(exc)
             if step is not SEND:
-                step = drive(exchange, step)
+                sent, step = self._decided(exchange, step, request)
                 if isinstance(step, Refuse):
                     return self.refuse(step, request)
-                sent = self._changed(request, step, exchange)
             token = inside.set(exchange)
             try:
                 response = transport(sent) if client is None else transport(client, sent)
@@ -96,10 +95,9 @@ class Driver:
             except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
                 step = exchange.decide_failed(exc)
             if step is not SEND:
-                step = await drive_async(exchange, step)
+                sent, step = await self._decided_async(exchange, step, request)
                 if isinstance(step, Refuse):
                     return self.refuse(step, request)
-                sent = self._changed(request, step, exchange)
             token = inside.set(exchange)
             try:
                 response = await (transport(sent) if client is None else transport(client, sent))
@@ -111,14 +109,26 @@ class Driver:
         self.observe(response, request, exchange, self.async_tee, client)
         return response
 
-    def _changed(self, request: Any, step: Send, exchange: Exchange) -> Any:
-        if step.rewrite is None:
-            return request
-        try:
-            return self.rewritten(request, step.rewrite)
-        except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
-            exchange.rewrite_failed(exc)
-            return request
+    def _decided(self, exchange: Exchange, step: Step, request: Any) -> tuple[Any, Send | Refuse]:
+        """The request to send, changed on a copy, or a refusal."""
+        while True:
+            step = drive(exchange, step)
+            if isinstance(step, Refuse) or step.rewrite is None:
+                return request, step
+            try:
+                return self.rewritten(request, step.rewrite), step
+            except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
+                step = _go_on(exchange, partial(exchange.rewrite_failed, exc))
+
+    async def _decided_async(self, exchange: Exchange, step: Step, request: Any) -> tuple[Any, Send | Refuse]:
+        while True:
+            step = await drive_async(exchange, step)
+            if isinstance(step, Refuse) or step.rewrite is None:
+                return request, step
+            try:
+                return self.rewritten(request, step.rewrite), step
+            except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
+                step = _go_on(exchange, partial(exchange.rewrite_failed, exc))
 
 
 # The two loops below say the same, once for each colour.

@@ -37,6 +37,8 @@ def cap_of(exchange: Exchange, tokens: int | None) -> Cap | None:
     name = call.operation.cap
     if tokens is None or not name or not body or wire.body is None or wire.signed:
         return None
+    if exchange.fixed is not None:
+        return None
     if len(wire.body) > MAX_PARSED_REQUEST or not wire.body.rstrip().endswith(b"}"):
         return None
     for known in call.operation.output_cap:

@@ -36,6 +36,8 @@ class Degrades:
         pictures) the model has to be known for it.
         """
         wire, call, asked = exchange.wire, exchange.call, exchange.model
+        if exchange.fixed is not None:
+            return exchange.fixed
         if wire.signed:
             return "signed"
         if asked is None:

@@ -57,7 +57,7 @@ TRANSITIONS: Mapping[str, frozenset[str]] = {
     ASKING: frozenset({RESERVING, WAITING, PACING, SENT, ENDED}),
     WAITING: frozenset({RESERVING, PACING, SENT, ENDED}),
     PACING: frozenset({RESERVING, WAITING, SENT, ENDED}),
-    SENT: frozenset({RECEIVING, ENDED}),
+    SENT: frozenset({RESERVING, PACING, RECEIVING, ENDED}),  # the first two where it cannot be changed
     RECEIVING: frozenset({ENDED}),
     ENDED: frozenset(),
 }
@@ -93,6 +93,8 @@ class Exchange:
     held: Money | Plain | None = None
     """As it was taken; see `money`."""
     pace: Pace | None = None
+    fixed: str | None = None
+    """Why it is sent with the application's own model and parameters, whatever is decided."""
     _known_logical: LogicalCall | None = None
 
     def __init__(self, settings: Settings, call: Call, wire: WireRequest, rank: int = 0) -> None:
@@ -278,7 +280,8 @@ class Exchange:
         if money.cap is not None:
             self._may_change = True
         for alert in verdict.alerts:
-            self.alert(alert.message, alert.level, alert.budget_id)
+            if self.fixed is None or not alert.mark.startswith("hindered"):  # told of already
+                self.alert(alert.message, alert.level, alert.budget_id)
         if verdict.kind == "wait":
             money.waits = True
             money.waited_s += verdict.delay_s
@@ -340,8 +343,11 @@ class Exchange:
         return self._refuse(Decision("block", f"modify_params failed: {type(exc).__name__}", "hook"))
 
     def _take_body(self, raw: bytes) -> None:
-        self.wire = ModifiedRequest(self.wire, raw)
-        self.body = read_request(self.wire)
+        self._take_wire(ModifiedRequest(self.wire, raw))
+
+    def _take_wire(self, wire: WireRequest) -> None:
+        self.wire = wire
+        self.body = read_request(wire)
         if self.call.model is None:
             model = self.body.get("model")
             self.model = self.sent_model = model if isinstance(model, str) else None
@@ -364,12 +370,42 @@ class Exchange:
             return SEND
         return self._refuse(Decision("block", f"deciding failed: {type(exc).__name__}", "policy"))
 
-    def rewrite_failed(self, exc: BaseException) -> None:
-        """The changes could not be made: the request leaves as it is."""
+    def rewrite_failed(self, exc: BaseException) -> Step:
+        """The changes could not be made: the request has not left.
+
+        What is held for another model, a cap or changed parameters does not cover the request as it is:
+        `fail_open` says whether that may leave, and then it is judged and held as such.
+        """
         internal_fault("rewrite", exc)
         self.usage_filter = None
+        held, modified = self.held, isinstance(self.wire, ModifiedRequest)
+        capped = isinstance(held, Money) and held.cap is not None
+        if not (modified or capped or self.degraded_from is not None):
+            self.sent_at = self.settings.clock()
+            return SEND
+        if not self.settings.fail_open:
+            self.sent_at, self.degraded_from, self.sent_model = 0.0, None, self.model
+            by_hook = modified or self.decision.source == "hook"
+            why = f"rewriting failed: {type(exc).__name__}"
+            return self._refuse(Decision("block", why, "hook" if by_hook else "policy"))
+        if isinstance(self.wire, ModifiedRequest):
+            self.logical.modified = None
+            self._take_wire(self.wire.original)
         if self.degraded_from is not None:
             self._hinder("rewrite failed")
+        return self._judge_as_it_is("rewrite failed")
+
+    def _judge_as_it_is(self, why: str) -> Step:
+        """Begin anew with a request whose model and parameters cannot be changed."""
+        self.sent_at = 0.0
+        self.fixed = why
+        pace, money = self.pace, self.money
+        if pace is not None:
+            pace.restart(self)
+        if money is not None:
+            money.model, money.cap, money.after_hook = self.model, None, True
+            return self._consult(money)
+        return self._leave() if pace is None else self._take_turn(pace)
 
     def _timestamp(self) -> str:
         """When the call started, ISO 8601 in UTC."""
@@ -541,9 +577,18 @@ class Exchange:
             if pace.waited_s:
                 self.decision = pace.described(self.decision)
         self._move(SENT)
+        return self._leave()
+
+    def _leave(self) -> Step:
         change = None
         if self.stream or self._may_change or self.degraded_from:
-            change = self._rewrite()
+            wanted = self.degraded_from
+            try:
+                change = self._rewrite()
+            except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
+                return self.rewrite_failed(exc)
+            if wanted is not None and self.degraded_from is None:
+                return self._judge_as_it_is(self.decision.hindered or "")
         self.sent_at = self.settings.clock()
         return SEND if change is None else Send(change)
 
@@ -629,6 +674,8 @@ class Exchange:
         decision = self.decision
         self.sent_model, self.degraded_from = self.model, None
         self.decision = replace(decision, action="alert", delay_s=0.0, hindered=why, budget_id=None)
+        if self.logical.decision is decision:
+            self.logical.decision = self.decision
         self.alert(f"not degraded to {decision.to_model}: {why}", "warning")
 
     # -- after it has left -----------------------------------------------------------------------

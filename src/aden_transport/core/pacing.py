@@ -113,6 +113,11 @@ class Pace:
         if self.key is not None:
             self.pacer.learn(self, self.key, exchange, status, headers)
 
+    def restart(self, exchange: Exchange) -> None:
+        """The request leaves with another model than the turn was taken for."""
+        self.end(exchange)
+        self.taken = self.over = self.done = False
+
     def end(self, exchange: Exchange, usage: NormalizedUsage | None = None) -> None:
         """The attempt has ended."""
         if self.key is None:

@@ -249,7 +249,7 @@ class Budgets:
         if self.begin is not None:
             self.begin()
         if money.held:
-            self.give_back(money)
+            self._give_back_first(money)
         if active_runs() and (over := self._over()) is not None:
             return over
         server = self.server
@@ -286,6 +286,16 @@ class Budgets:
             if not money.held:
                 self._take_back(money.op_id, now)
             return self._without_ledger(exc)
+
+    def _give_back_first(self, money: Money) -> None:
+        """Before more is asked for the same call, which must not stand in its own way."""
+        op_id, later = money.op_id, self._later
+        money.held = False
+        money.op_id += "'"
+        try:
+            self.ledger.release(op_id)
+        except LedgerUnavailable:
+            later(partial(self.ledger.release, op_id))
 
     def consult(self, exchange: Exchange, money: Money) -> Consult:
         """`ask`, of a store that does I/O, as a step."""

@@ -70,7 +70,7 @@ class PartlyEnforced(Budgets):
         if self.begin is not None:
             self.begin()
         if money.held:
-            self.give_back(money)
+            self._give_back_first(money)
         if (over := self._over()) is not None:
             return over
         try:
