@@ -82,8 +82,28 @@ def test_what_was_done_and_would_have_been_is_told_by_who_demands_it() -> None:
     assert report.total.failed == 0
 
 
+def test_what_ledgers_took_beyond_the_known_cost_is_unconfirmed() -> None:
+    unseen: Any = {"usage": None, "cost_nano_usd": None, "billing": "unknown"}
+    report = summarize(
+        [
+            event(charged_nano_usd=1_000_000, metadata={"tenant": "acme"}),
+            event(charged_nano_usd=30_000_001, metadata={"tenant": "acme"}, **unseen),
+            event(charged_nano_usd=1_250_000, usage_source="estimated", response_model="gpt-4o-mini"),
+            event(charged_nano_usd=0, usage=None, cost_nano_usd=None, status_code=500),
+            event(**unseen),
+            event(),
+        ]
+    )
+    assert (report.total.charged_nano_usd, report.total.unconfirmed_nano_usd) == (32_250_001, 30_250_001)
+    assert report.models["openai", "gpt-4o"].unconfirmed_nano_usd == 30_000_001
+    assert report.models["openai", "gpt-4o-mini"].unconfirmed_nano_usd == 250_000
+    assert report.attribution["tenant", "acme"].unconfirmed_nano_usd == 30_000_001
+    total = report.to_dict()["total"]
+    assert (total["charged_nano_usd"], total["unconfirmed_nano_usd"]) == (32_250_001, 30_250_001)
+
+
 def test_events_and_what_was_written_of_them_say_the_same() -> None:
-    events = [event(), event(decision=Decision("block", budget_id="x"), usage=None)]
+    events = [event(charged_nano_usd=9), event(decision=Decision("block", budget_id="x"), usage=None)]
     written = [json.loads(json.dumps(one.to_dict())) for one in events]
     assert summarize(events) == summarize(written)
 
@@ -112,6 +132,7 @@ GOOD = event().to_dict()
                 {"usage": [1]},
                 {"usage": {"input_tokens": "many"}},
                 {"cost_nano_usd": 1.5},
+                {"charged_nano_usd": "1"},
                 {"attempt": True},
                 {"decision": "block"},
                 {"decision": {"action": "explode"}},

@@ -32,6 +32,11 @@ class Sums:
     """Attempts that used something of unknown cost."""
     failed: int = 0
     """Attempts that ended with an error; blocked calls are none."""
+    charged_nano_usd: int = 0
+    """What ledgers took, of attempts that met a budget."""
+    unconfirmed_nano_usd: int = 0
+    """What they took beyond the known cost of these: where the vendor may have billed what nobody saw, a
+    stream was left, or an answer has no price; only an invoice says what of it is owed."""
 
 
 @dataclass(slots=True)
@@ -134,6 +139,7 @@ Deed = tuple[str, tuple[str, str], Deeds]
 
 def _sums(event: Mapping[str, Any]) -> Sums:
     usage, cost = event.get("usage") or {}, event.get("cost_nano_usd")
+    charged = event.get("charged_nano_usd")
     blocked = (event.get("decision") or {}).get("action") == "block"
     failed = not blocked and bool(event.get("error_type") or _whole(event.get("status_code")) >= 400)
     return Sums(
@@ -144,6 +150,8 @@ def _sums(event: Mapping[str, Any]) -> Sums:
         cost_nano_usd=_whole(cost),
         unpriced=int(cost is None and bool(usage)),
         failed=int(failed),
+        charged_nano_usd=_whole(charged),
+        unconfirmed_nano_usd=0 if charged is None else _whole(charged) - _whole(cost),
     )
 
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 
 from aden_transport import RequestCancelledError, create_file_emitter, create_jsonl_emitter
@@ -66,6 +67,37 @@ def test_as_json_it_is_one_document(log: Path, capsys: pytest.CaptureFixture[str
     assert would["block"]["saved_nano_usd"] > would["degrade"]["saved_nano_usd"] > 0
     cost = found["total"]["cost_nano_usd"]
     assert would["block"]["saved_nano_usd"] + would["degrade"]["saved_nano_usd"] < cost
+
+
+def test_what_budgets_took_and_nobody_confirmed_is_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One answer that came, one that was never seen: its budget was charged the whole hold."""
+    monkeypatch.setenv("COLUMNS", "100")
+    path = tmp_path / "calls.jsonl"
+    with enforced({"type": "global", "limit": 1.0}) as run:
+        run.provider.push(Reply(), Reply(disconnect_before_headers=True))
+        client = run.client(max_retries=0)
+        client.chat.completions.create(model="gpt-4o", messages=HELLO, max_tokens=500)
+        with suppress(openai.APIConnectionError):
+            client.chat.completions.create(model="gpt-4o", messages=HELLO, max_tokens=500)
+        write = create_jsonl_emitter(path)
+        for event in run.events:
+            write(event)
+        _, unseen = run.events
+        spent = run.spent()
+    assert (unseen.billing, unseen.cost_nano_usd) == ("unknown", None)
+    _, found = as_json(capsys, str(path))
+    total, rows = found["total"], {row["model"]: row for row in found["models"]}
+    assert total["unconfirmed_nano_usd"] == unseen.charged_nano_usd == unseen.hold_nano_usd
+    assert total["charged_nano_usd"] == spent == total["cost_nano_usd"] + total["unconfirmed_nano_usd"]
+    assert [row["unconfirmed_nano_usd"] for row in rows.values()] == [0, unseen.charged_nano_usd]
+    assert main(["report", str(path)]) == 0
+    out = capsys.readouterr().out
+    taken = f"${(unseen.charged_nano_usd or 0) / 1e9:.6f}"
+    assert f"budgets took {taken} more, unconfirmed" in out.splitlines()[0]
+    assert "unconfirmed" in out.splitlines()[3]
+    assert any(line.endswith(f"  {taken}") for line in out.splitlines())
 
 
 def test_a_directory_and_the_input_are_read(

@@ -33,6 +33,8 @@ FIGURES = (
     Column("output", 9),
     Column("cost", 12),
 )
+UNCONFIRMED = Column("unconfirmed", 12)
+"""Shown where there is any."""
 DEEDS = (Column("calls", 7), Column("saved", 12), Column("waited", 9))
 
 
@@ -99,7 +101,9 @@ def _read(file: BinaryIO) -> Iterator[Any]:
 
 def _lines(report: Report, width: int) -> Iterator[str]:
     total = report.total
-    yield f"{total.calls:,} calls in {total.attempts:,} attempts, {_dollars(total.cost_nano_usd)}"
+    unconfirmed = total.unconfirmed_nano_usd
+    more = f"; budgets took {_dollars(unconfirmed)} more, unconfirmed" if unconfirmed else ""
+    yield f"{total.calls:,} calls in {total.attempts:,} attempts, {_dollars(total.cost_nano_usd)}{more}"
     if report.first is not None:
         yield f"{clean(report.first)} to {clean(report.last)}"
     models = {f"{provider} {model}": sums for (provider, model), sums in report.models.items()}
@@ -121,6 +125,7 @@ def _lines(report: Report, width: int) -> Iterator[str]:
 
 def _sums(title: str, rows: Mapping[str, Sums], width: int) -> Iterator[str]:
     ordered = sorted(rows.items(), key=lambda row: (-row[1].cost_nano_usd, -row[1].calls, row[0]))
+    unconfirmed = any(sums.unconfirmed_nano_usd for sums in rows.values())
     shown = [
         [
             clean(name),
@@ -128,10 +133,11 @@ def _sums(title: str, rows: Mapping[str, Sums], width: int) -> Iterator[str]:
             f"{sums.input_tokens:,}",
             f"{sums.output_tokens:,}",
             _dollars(sums.cost_nano_usd),
+            *([_dollars(sums.unconfirmed_nano_usd)] if unconfirmed else []),
         ]
         for name, sums in ordered
     ]
-    yield from _table(title, FIGURES, shown, width)
+    yield from _table(title, (*FIGURES, UNCONFIRMED) if unconfirmed else FIGURES, shown, width)
 
 
 def _deeds(title: str, rows: Mapping[tuple[str, str], Deeds], width: int) -> Iterator[str]:
