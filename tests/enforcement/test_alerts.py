@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from aden_transport import AlertEvent, context
+from aden_transport._guard import fault_counts, reset_faults
+from aden_transport.errors import LedgerUnavailable
 from aden_transport.testing import Reply
 
-from .kit import HELLO, enforced
+from .kit import HELLO, Enforced, address, enforced
 
 HALF: dict[str, Any] = {
     "type": "global",
@@ -130,3 +132,58 @@ def test_of_all_processes_one_tells(tmp_path: Path) -> None:
     children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     told = [int(child.communicate(timeout=60)[0]) for child in children]
     assert sorted(told) == [0, 1]
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A ledger that does I/O, and may be away."""
+    reset_faults()
+    return address(request.param, tmp_path)
+
+
+def away_at_first(run: Enforced, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Have the store not answer the first time that it is asked to remember an alert."""
+    ledger, asked = run.ledger, list[str]()
+    mark_once = ledger.mark_once
+
+    def answer(key: str, mark: str, **more: Any) -> bool:
+        asked.append(mark)
+        if len(asked) == 1:
+            raise LedgerUnavailable("away")
+        return mark_once(key, mark, **more)
+
+    monkeypatch.setattr(ledger, "mark_once", answer)
+    return asked
+
+
+def test_what_a_settlement_could_not_tell_of_is_told_when_the_store_is_back(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with enforced(HALF, ledger=store) as run:
+        asked = away_at_first(run, monkeypatch)
+        run.provider.script(Reply(output_tokens=600))
+        run.client().chat.completions.create(**ASKED)
+        assert run.ledger.open_holds() == 0  # flushes
+        assert run.spent() > 0
+        assert (asked, len(run.alerts)) == (["alert:50", "alert:50"], 1)
+        assert fault_counts() == {"ledger:LedgerUnavailable": 1}
+    reset_faults()
+
+
+def test_a_store_that_cannot_remember_an_alert_changes_no_decision(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The asked model must not leave under the hold of the cheaper one."""
+    steps = [
+        {"percent": 40, "action": "alert"},
+        {"percent": 45, "action": "degrade", "degradeTo": "gpt-4o-mini"},
+    ]
+    policy = {"limit": 1, "spent": 0.5, "thresholds": steps, "limitAction": "block"}
+    with enforced(policy, ledger=store) as run:
+        asked = away_at_first(run, monkeypatch)
+        for _ in range(2):
+            run.client().chat.completions.create(**ASKED)
+            run.ledger.open_holds()  # flushes
+        assert [event.request_model for event in run.events] == ["gpt-4o-mini"] * 2
+        assert (asked, len(run.alerts)) == (["alert:40", "alert:40"], 1)
+    reset_faults()

@@ -447,17 +447,28 @@ class Budgets:
         """Each threshold is told of once in a window, by whoever sees it first."""
         if not verdict.alerts:
             return verdict
-        new = tuple([alert for alert in verdict.alerts if not alert.key or self._is_new(alert)])
-        return replace(verdict, alerts=new)
+        new: list[Alert] = []
+        away = False
+        for alert in verdict.alerts:
+            try:
+                if not alert.key or (not away and self._is_new(alert)):
+                    new.append(alert)
+            except LedgerUnavailable as exc:
+                # What is decided stands; the next call, or the settlement of this one, asks again.
+                internal_fault("ledger", exc)
+                away = True
+        return replace(verdict, alerts=tuple(new))
 
     def _is_new(self, alert: Alert) -> bool:
+        """Raises: LedgerUnavailable; then the alert is still to be told of."""
         told = alert.key, alert.mark
         if told in self._told:
             return False
+        is_new = self.ledger.mark_once(alert.key, alert.mark, expires_at=alert.expires_at)
         if len(self._told) >= MAX_TOLD:
             self._told.clear()
         self._told.add(told)
-        return self.ledger.mark_once(alert.key, alert.mark, expires_at=alert.expires_at)
+        return is_new
 
     def _did_not_answer(self) -> Verdict:
         seconds = f"{self.timeout_s:g} s"
@@ -529,7 +540,7 @@ class Budgets:
         if plan.alerts or any(match.terms.ladder.alerts for match in plan.matches):
             tell = partial(self._tell_of_crossed, exchange, plan)
             if record is not None and record.end is not None:
-                record.end = partial(_end_and_tell, record.end, tell)
+                record.end = partial(_end_and_tell, record.end, tell, self._later)
             else:
                 self._later(tell)
 
@@ -587,12 +598,18 @@ def _told(end: Callable[[], bool]) -> None:
         internal_fault("settlement", HoldLost())
 
 
-def _end_and_tell(end: Callable[..., bool], tell: Callable[[], None], **given: Any) -> bool:
+def _end_and_tell(
+    end: Callable[..., bool],
+    tell: Callable[[], None],
+    later: Callable[[Callable[[], object]], object],
+    **given: Any,
+) -> bool:
     ended = end(**given)
     try:
         tell()
     except LedgerUnavailable as exc:
         internal_fault("ledger", exc)
+        later(tell)
     return ended
 
 
