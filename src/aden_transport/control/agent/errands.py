@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -107,8 +107,12 @@ class Errands:
             session.done(task, time.monotonic(), next_s=next_s)
             agent.last_error = agent.silent_since = None
         except ServerFault as exc:
-            agent.silent_since = agent.silent_since or begun_at
             now = time.monotonic()
+            if task == "push":
+                session.push_ended(now)
+                _log.info("Changes are polled for: %s", exc)
+                return
+            agent.silent_since = None if exc.status else agent.silent_since or begun_at
             session.failed(task, now, refused=exc.refused, faulty=exc.faulty, after_s=exc.after_s)
             self._tell_of(exc)
         except Exception as exc:  # noqa: BLE001 - a fault of ours; the next try may do better
@@ -130,14 +134,21 @@ class Errands:
         """Bring what waits, and give back what was leased."""
         from .talk import ServerFault
 
-        try:
-            while not self._is_done:
-                await self._events()
-            await self._give_back()
-        except ServerFault as exc:
-            _log.info("The control server was not told the last words: %s", exc)
-        except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
-            internal_fault("control", exc)
+        async def say(word: Callable[[], Awaitable[object]]) -> None:
+            try:
+                await word()
+            except ServerFault as exc:
+                _log.info("The control server was not told the last words: %s", exc)
+            except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's
+                internal_fault("control", exc)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(say, self._bring_all)
+            group.start_soon(say, self._give_back)
+
+    async def _bring_all(self) -> None:
+        while not self._is_done:
+            await self._events()
 
     async def close(self) -> None:
         talk, self._talk = self._talk, None
@@ -192,6 +203,16 @@ class Errands:
 
     def _take_prices(self, answer: Answer) -> None:
         self._agent.in_force.take_prices(answer.json(), etag=answer.headers.get("etag"))
+
+    async def _push(self) -> None:
+        from .push import follow
+
+        session = self._agent.session
+        await follow(
+            self._server,
+            opened=lambda: session.push_opened(time.monotonic()),
+            hint=lambda task: session.wake(task, time.monotonic()),
+        )
 
     # -- money --------------------------------------------------------------------------------------
 

@@ -54,6 +54,8 @@ PRICES_S = 3600.0
 """Between two looks at the prices, where the server does not tell of a change."""
 PUSHED = 10.0
 """So many polling intervals pass between two looks for a policy whose changes are pushed."""
+HURRY_S: Mapping[Task, float] = {"policy": 0.2, "pricing": 5.0}
+"""Between two of these that are called for, whoever calls."""
 LEAST_S = 0.02
 """Between two tries, whatever the draw."""
 
@@ -67,6 +69,8 @@ class _Errand:
     runs: bool = False
     again: bool = False
     """Whether it was called for while it ran."""
+    hurried_at: float = -math.inf
+    """Before this it is not due because it is called for."""
 
 
 class Session:
@@ -139,7 +143,7 @@ class Session:
         if errand.runs:
             errand.again = True
         elif not errand.failures:
-            errand.next_at = min(errand.next_at, now)
+            errand.next_at = min(errand.next_at, max(now, errand.hurried_at))
 
     # -- how it went --------------------------------------------------------------------------------
 
@@ -149,7 +153,8 @@ class Session:
         errand.failures = 0
         usual = self._usual_s(task)
         pause = usual if next_s is None else next_s
-        errand.next_at = now if errand.again else now + pause
+        errand.hurried_at = now + HURRY_S.get(task, 0.0)
+        errand.next_at = errand.hurried_at if errand.again else now + pause
         errand.again = False
         if task == "policy":
             self.is_refused = self._faulty = False

@@ -1,0 +1,67 @@
+"""Our control server on a free port of this machine, in a thread of the test, with one team."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any, Self
+
+import httpx2
+import uvicorn
+
+from aden_transport.control.server.access import ADMIN, create_key, create_team
+from aden_transport.control.server.app import create_app
+from aden_transport.control.server.storage import Storage
+
+__all__ = ["OurServer"]
+
+
+class OurServer:
+    """Runs while it is entered; on SQLite, in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.storage = Storage(f"sqlite:///{folder}/server.sqlite3")
+        self.storage.prepare()
+        with self.storage.begin() as db:
+            self.team = create_team(db, "acme", now=time.time())
+            _, self.key = create_key(db, self.team, "test", ADMIN, now=time.time())
+        config = uvicorn.Config(
+            create_app(self.storage), port=0, log_level="warning", ws="wsproto", timeout_graceful_shutdown=1
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        deadline = time.monotonic() + 30
+        while not self._server.started:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        port = self._server.servers[0].sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        self.client = httpx2.Client(
+            base_url=self.url, headers={"authorization": f"Bearer {self.key}"}, timeout=30
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.close()
+        self._server.should_exit = True
+        self._thread.join(10)
+        self.storage.close()
+
+    def put(self, **members: Any) -> None:
+        """Change the team's policy."""
+        self.client.put("/v1/control/policies/default", json=members).raise_for_status()
+
+    def policy(self) -> dict[str, Any]:
+        """As a client gets it, sums included."""
+        answer = self.client.get("/v1/control/policy")
+        answer.raise_for_status()
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def spent(self, budget_id: str) -> float:
+        """Dollars."""
+        return next(float(b["spent"]) for b in self.policy()["budgets"] if b["id"] == budget_id)
