@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +15,13 @@ from .emitters.delivery import Delivery
 from .errors import LedgerUnavailable
 from .ledger.run_files import left_behind, remove
 from .ledger.store_thread import StoreThread
+from .outgoing import Outgoing, file_under
 
 if TYPE_CHECKING:
     from .core.reserve import Budgets
     from .core.settings import Settings
     from .events import MetricEvent
-    from .ledger.base import Ledger
+    from .ledger.base import Intent, Ledger, Line
     from .ledger.opened import Choice
     from .ledger.sqlite import SqliteLedger
     from .options import MeterOptions
@@ -140,6 +141,8 @@ class Books:
         """Whether there is an emitter; without one events are left to processes that have one."""
         self._left: dict[Path, SqliteLedger] = {}
         """Files of runs that have ended."""
+        self._outgoing: Outgoing | None = None
+        """Where events wait for a server."""
         self._thread = budgets.thread
         self._settings: Settings | None = None
         self._set_up()
@@ -153,13 +156,20 @@ class Books:
     def attach(self, settings: Settings) -> None:
         """Have the events of these settings pass here, as soon as the ledger keeps any."""
         self._settings = settings
-        if not self._budgets.inline:
+        if not self._budgets.inline or self._outgoing is not None:
             settings.emit = self.emit
 
+    def send_to(self, outgoing: Outgoing) -> None:
+        """Have a server get the events, too. To be called before `attach`."""
+        self._outgoing = outgoing
+        self._set_up()
+
     def _set_up(self) -> None:
-        budgets = self._budgets
-        budgets.spools = self._emits and budgets.ledger.spools
-        budgets.intends = self._emits and not budgets.inline
+        budgets, outgoing = self._budgets, self._outgoing
+        budgets.spools = (self._emits or outgoing is not None) and budgets.ledger.spools
+        budgets.intends = (self._emits or outgoing is not None) and not budgets.inline
+        if outgoing is not None:
+            budgets.addressed = self._addressed
         budgets.recover = self.recover
         if budgets.inline:
             # A run of one process looks once after those before it, if they have left anything.
@@ -176,12 +186,41 @@ class Books:
             self._delivery.deliver(event)
         finally:
             end = None if record is None else record.end
+            outgoing = self._outgoing
+            settled = outgoing is not None and record is not None and self._has_settled(record)
             if end is not None and self._thread is not None:
-                self._thread.put(_End(self, end, event))
+                self._thread.put(_End(self, end, event, settled))
+            if outgoing is not None and (end is None or not self._is_beside):
+                outgoing.keep(event, settled=settled)
+
+    @property
+    def _is_beside(self) -> bool:
+        """Whether events wait for the server in the file of the sums."""
+        return self._outgoing is not None and self._outgoing.file is file_under(self._budgets.ledger)
+
+    def _addressed(self, intent: Intent, lines: Sequence[Line]) -> Intent:
+        """An intent that says where the event of its call goes, if nobody ends it."""
+        assert self._outgoing is not None
+        return self._outgoing.address(intent, emitted=self._emits, settled=self._is_fleet(lines))
+
+    def _has_settled(self, record: Any) -> bool:
+        """Whether the server's own ledger has charged a call that has ended."""
+        money = record.exchange.money
+        if record.charged_nano_usd is None:
+            return False
+        if money is None or money.plan is None:
+            return record.counted is not None and self._is_fleet(())
+        return any(self._is_fleet(candidate.lines) for candidate in money.plan.candidates)
+
+    def _is_fleet(self, lines: Sequence[Line]) -> bool:
+        """Whether any of these sums is the server's, held under a lease of it."""
+        is_fleet = getattr(self._budgets.ledger, "is_fleet", None)
+        return is_fleet is not None and (not lines or any(is_fleet(line.key) for line in lines))
 
     def recover(self) -> None:
         """Emit what processes that are gone have left: in this ledger, and in those of runs that ended."""
         self._take_over(self._budgets.ledger)
+        self._send_from(file_under(self._budgets.ledger))
         for path in left_behind():
             ledger = self._left.get(path)
             if ledger is None:
@@ -191,6 +230,7 @@ class Books:
             try:
                 ledger.sweep(time.time())
                 self._take_over(ledger)
+                self._send_from(ledger)
                 self._remove(path, ledger)
             except LedgerUnavailable as exc:
                 internal_fault("ledger", exc)
@@ -215,6 +255,11 @@ class Books:
                 continue
             self._delivery.deliver(event)
             self._delivery.after(event, forget)
+
+    def _send_from(self, ledger: SqliteLedger | None) -> None:
+        """What waits for the server in a file that is none of its own."""
+        if self._outgoing is not None and ledger is not None and ledger is not self._outgoing.file:
+            self._outgoing.take_over(ledger)
 
     def _remove(self, path: Path, ledger: SqliteLedger, *, untouched: bool = True) -> None:
         if ledger.is_done():
@@ -250,8 +295,12 @@ class Books:
     # -- the end ------------------------------------------------------------------------------------
 
     def flush(self, timeout: float) -> bool:
-        """Have the ledger told of all ends so far, for at most `timeout` seconds; whether it was."""
-        return self._thread is None or self._thread.flush(timeout)
+        """Have ledger and outbox told of all so far, for at most `timeout` seconds; whether they were."""
+        deadline = time.monotonic() + timeout
+        done = self._thread is None or self._thread.flush(timeout)
+        if self._outgoing is not None and self._outgoing.thread is not self._thread:
+            done = self._outgoing.thread.flush(deadline - time.monotonic()) and done
+        return done
 
     async def flush_async(self, timeout: float) -> bool:
         """`flush`, without holding up the loop."""
@@ -293,22 +342,31 @@ class Books:
 class _End:
     """The end of a hold, with its event, for a ledger; tried until the store answers."""
 
-    __slots__ = ("_books", "_end", "_event")
+    __slots__ = ("_books", "_end", "_event", "_settled")
 
-    def __init__(self, books: Books, end: Callable[..., bool], event: MetricEvent) -> None:
+    def __init__(self, books: Books, end: Callable[..., bool], event: MetricEvent, settled: bool) -> None:
         self._books = books
         self._end = end
         self._event = event
+        self._settled = settled
 
     def __call__(self) -> None:
         from .core.reserve import HoldLost
         from .core.spooled import spooled
 
-        books, kept = self._books, spooled(self._event)
-        if self._end(event=kept):
-            books._delivery.after(self._event, partial(books._budgets.ledger.forget_events, [kept[0]]))
+        books, outgoing = self._books, self._books._outgoing
+        if outgoing is None or not books._is_beside:
+            outgoing, kept = None, spooled(self._event, emitted=books._emits)
         else:
+            kept = outgoing.spooled(self._event, emitted=books._emits, settled=self._settled)
+        if not self._end(event=kept):
             internal_fault("settlement", HoldLost())
+            return
+        if outgoing is not None:
+            outgoing.on_kept(1)
+        if kept.emitted:
+            forget = partial(books._budgets.ledger.forget_events, [kept.event_id])
+            books._delivery.after(self._event, forget)
 
 
 _alone: WeakSet[Books] = WeakSet()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from .._guard import internal_fault
 from ..errors import LedgerUnavailable
 from ..events import BudgetStatus, Decision
-from ..ledger.base import NEVER, Ledger, Line, Outcome, Unit
+from ..ledger.base import NEVER, Intent, Ledger, Line, Outcome, Unit
 from ..ledger.memory import MemoryLedger
 from ..policy import (
     Budget,
@@ -181,6 +181,8 @@ class Budgets:
         """Whether holds come with intents."""
         self.server: Server | None = None
         """What is asked about calls beside policy and ledger."""
+        self.addressed: Callable[[Intent, Sequence[Line]], Intent] | None = None
+        """Adds to the intent of a call with such lines where its event goes."""
         self.recover: Callable[[], object] | None = None
         """Called at each look for lost holds, to emit what it left."""
         self.timeout_s = timeout_s
@@ -320,7 +322,8 @@ class Budgets:
     ) -> Outcome:
         given: dict[str, Any] = {"now": now, "expires_at": now + HOLD_S}
         if self.intends:
-            given["intent"] = intent_of(exchange, plan)
+            intent = intent_of(exchange, plan)
+            given["intent"] = intent if self.addressed is None else self.addressed(intent, lines[0])
         outcome = (reserve or self.ledger.reserve)(money.op_id, lines, **given)
         money.take(outcome)
         return outcome

@@ -73,10 +73,17 @@ class Outbox(Protocol):
     Raises, where the file cannot be used: LedgerUnavailable.
     """
 
-    sending: Sending
+    @property
+    def sending(self) -> Sending:
+        """Where to, and from which process."""
+        ...
 
     def add(self, events: Sequence[Spooled]) -> None:
         """Keep events that come with no end of a hold."""
+        ...
+
+    def lose(self, count: int) -> None:
+        """Count events that were given up before they came here."""
         ...
 
     def claim(self, now: float, *, most: int, most_size: int) -> Batch | None:

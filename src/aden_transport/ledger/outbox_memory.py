@@ -11,10 +11,11 @@ from weakref import WeakSet
 
 from .. import _json
 from .._fork import on_fork_in_child
+from ..errors import LedgerUnavailable
 from .base import Sending, Spooled
-from .outbox import CLAIM_S, Batch, Bounds, Losses, Row, report_of
+from .outbox import CLAIM_S, Batch, Bounds, Losses, Outbox, Row, report_of
 
-__all__ = ["BOUNDS", "MemoryOutbox"]
+__all__ = ["BOUNDS", "MemoryOutbox", "OutboxWithReserve"]
 
 BOUNDS = Bounds(rows=10_000, size=16 * 2**20)
 
@@ -41,11 +42,20 @@ class MemoryOutbox:
         self._claims: dict[int, tuple[frozenset[int], float]] = {}
         self._losses = Losses()
 
+    @property
+    def is_used(self) -> bool:
+        """Whether it has anything to send."""
+        return bool(self._kept) or self._losses.count > 0
+
     def add(self, events: Sequence[Spooled]) -> None:
         with self._lock:
             now = time.time()
             self._add(events, now)
             self._trim(now)
+
+    def lose(self, count: int) -> None:
+        with self._lock:
+            self._losses.crowded += count
 
     def _add(self, events: Sequence[Spooled], now: float) -> None:
         for event in events:
@@ -113,10 +123,57 @@ class MemoryOutbox:
 
     def leave(self, batch: Batch) -> None:
         with self._lock:
-            self._claims.pop(batch.token, None)
+            self._claims.pop(abs(batch.token), None)
 
     def waiting(self) -> int:
         return len(self._kept)
+
+
+class OutboxWithReserve:
+    """See `Outbox`. `file`, and in memory what it did not take."""
+
+    def __init__(self, file: Outbox, reserve: MemoryOutbox) -> None:
+        self.file = file
+        self.reserve = reserve
+
+    @property
+    def sending(self) -> Sending:
+        return self.file.sending
+
+    def add(self, events: Sequence[Spooled]) -> None:
+        self.file.add(events)
+
+    def lose(self, count: int) -> None:
+        self.reserve.lose(count)
+
+    def claim(self, now: float, *, most: int, most_size: int) -> Batch | None:
+        try:
+            batch = self.file.claim(now, most=most, most_size=most_size)
+        except LedgerUnavailable:
+            if not self.reserve.is_used:
+                raise
+            batch = None
+        if batch is None and self.reserve.is_used:
+            batch = self.reserve.claim(now, most=most, most_size=most_size)
+            if batch is not None:
+                batch.token = -batch.token
+        return batch
+
+    def _of(self, batch: Batch) -> Outbox:
+        """Where a batch is from."""
+        return self.reserve if batch.token < 0 else self.file
+
+    def forget(self, batch: Batch, numbers: Iterable[int]) -> None:
+        self._of(batch).forget(batch, numbers)
+
+    def refuse(self, batch: Batch, numbers: Iterable[int]) -> None:
+        self._of(batch).refuse(batch, numbers)
+
+    def leave(self, batch: Batch) -> None:
+        self._of(batch).leave(batch)
+
+    def waiting(self) -> int:
+        return self.file.waiting() + self.reserve.waiting()
 
 
 _outboxes: WeakSet[MemoryOutbox] = WeakSet()

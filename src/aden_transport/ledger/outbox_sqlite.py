@@ -84,6 +84,11 @@ class SqliteOutbox:
             for event in events:
                 add(db, event, now)
 
+    def lose(self, count: int) -> None:
+        with suppress(LedgerUnavailable), self._transaction(WRITE) as db:
+            server, _ = _server(db, self.sending.to)
+            db.execute("UPDATE servers SET crowded = crowded + ? WHERE server = ?", (count, server))
+
     def claim(self, now: float, *, most: int, most_size: int) -> Batch | None:
         with self._transaction(READ) as db:
             if not db.execute(WAITS, (self.sending.to,)).fetchone():
