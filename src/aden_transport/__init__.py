@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from .installation import (
         InstrumentResult,
         flush,
+        flush_async,
         get_budget_status,
         get_control_agent,
         get_instrumented_sdks,
@@ -118,6 +119,7 @@ _HOMES = {
     "installation": (
         "InstrumentResult",
         "flush",
+        "flush_async",
         "get_budget_status",
         "get_control_agent",
         "get_instrumented_sdks",
@@ -183,6 +185,7 @@ __all__ = [
     "create_transform_emitter",
     "find_cancelled",
     "flush",
+    "flush_async",
     "get_budget_status",
     "get_control_agent",
     "get_instrumented_sdks",

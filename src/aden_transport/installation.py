@@ -8,6 +8,7 @@ import importlib.util
 import logging
 import sys
 import threading
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,7 @@ __all__ = [
     "InstrumentResult",
     "SDKStatus",
     "flush",
+    "flush_async",
     "get_budget_status",
     "get_control_agent",
     "get_instrumented_sdks",
@@ -427,9 +429,22 @@ def update_options(**changes: Any) -> MeterOptions:
 
 
 def flush(timeout: float = FLUSH_S) -> bool:
-    """Hand over all events so far, for at most `timeout` seconds; whether it was done."""
-    done = [meter.flush(timeout) for meter in meters.each()]
-    return all(done)
+    """Hand over all events so far, to emitters and to the control server, for at most `timeout` seconds;
+    whether it was done. Blocks this thread: in async code use `flush_async()`."""
+    deadline = time.monotonic() + timeout
+    done = [meter.flush(max(0.0, deadline - time.monotonic())) for meter in meters.each()]
+    brought = [meter.bring(max(0.0, deadline - time.monotonic())) for meter in meters.each()]
+    return all(done) and all(brought)
+
+
+async def flush_async(timeout: float = FLUSH_S) -> bool:
+    """`flush()`, without holding up the loop."""
+    from anyio import CapacityLimiter
+    from anyio.to_thread import run_sync
+
+    orphans.settle(0.0)
+    # Its own limiter: the application may be using all threads of the default one.
+    return await run_sync(flush, timeout, limiter=CapacityLimiter(1), abandon_on_cancel=True)
 
 
 # -- one vendor, one client -----------------------------------------------------------------------

@@ -21,6 +21,7 @@ from .emitters.noop import create_noop_emitter
 from .errors import ConfigurationError, RequestCancelledError
 from .events import AlertEvent
 from .options import MeterOptions
+from .outgoing import open_outgoing
 from .pricing import PriceBook
 
 if TYPE_CHECKING:
@@ -131,8 +132,24 @@ class Meter:
         )
         budgets.hold_with(Word(agent, budgets.unknown), ViewedLedger(budgets.ledger))
         budgets.asking.timeout_s = agent.connection.options.wait_s
-        self.books = Books(budgets, self.delivery, emits=self.options.emit_metric is not None)
+        self.books = self._books_of(budgets)
         return budgets
+
+    def _books_of(self, budgets: Budgets) -> Books:
+        books = Books(budgets, self.delivery, emits=self.options.emit_metric is not None)
+        agent = self.agent
+        if agent is not None:
+            choice = budgets.choice
+            outgoing = open_outgoing(
+                budgets.ledger,
+                agent.name,
+                lambda: agent.instance,
+                thread=budgets.thread,
+                lasts=choice is None or not choice.of_run,
+            )
+            books.send_to(outgoing)
+            agent.bring(outgoing)
+        return books
 
     def hold_to(self, bounds: MeterOptions) -> None:
         """Take policy and ledger of `bounds` where the options name no policy.
@@ -153,7 +170,7 @@ class Meter:
         file = PolicyFile.of(options.policy)
         policy = load(options.policy) if file is None else _read(file, options, former)
         budgets = budgets_of(options, policy, prices, None if former is None else former.budgets)
-        self.books = Books(budgets, self.delivery, emits=self.options.emit_metric is not None)
+        self.books = self._books_of(budgets)
         if file is not None:
             self.watch = PolicyWatch(file, budgets)
         return budgets
@@ -176,6 +193,10 @@ class Meter:
         done = self.delivery.flush(timeout) and done
         told = [each.flush(timeout) for each in self._callbacks]
         return all(told) and done
+
+    def bring(self, timeout: float) -> bool:
+        """Have the server take what waits for it, for at most `timeout` seconds; whether it has."""
+        return self.agent is None or self.agent.flush(timeout)
 
     async def flush_async(self, timeout: float) -> bool:
         """`flush`, without holding up the loop."""

@@ -6,7 +6,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from hashlib import blake2b
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .ledger.base import Ledger
     from .ledger.outbox import Outbox, Row
 
-__all__ = ["Outgoing", "file_under", "open_outgoing", "server_name"]
+__all__ = ["Outgoing", "file_under", "open_outgoing"]
 
 _log = logging.getLogger("aden.delivery")
 MOST = 10_000
@@ -38,11 +38,6 @@ MOST_TAKEN = 1 << 20
 """Characters of events that one transaction takes over."""
 TRIES = 3
 """Of a file that does not answer, before events are kept in memory."""
-
-
-def server_name(url: str, key: str) -> str:
-    """Names a server and whose key is used there; the key cannot be had from it."""
-    return blake2b(f"{url}\0{key}".encode(), digest_size=16, person=b"aden outbox").hexdigest()
 
 
 def open_outgoing(
@@ -118,7 +113,7 @@ class Outgoing:
         _all.add(self)
 
     def _renew(self) -> None:
-        self._events: deque[tuple[MetricEvent, bool]] = deque()
+        self._events: deque[Callable[[], Spooled | None]] = deque()
         self._is_put = False
         self._tries = 0
 
@@ -133,12 +128,32 @@ class Outgoing:
     def _sending(self, settled: bool) -> Sending:
         return Sending(self.outbox.sending.to, self._instance(), settled)
 
+    @property
+    def is_written(self) -> bool:
+        """Whether nothing waits to be written."""
+        return not self._events
+
     def keep(self, event: MetricEvent, *, settled: bool) -> None:
         """Have `event`, which comes with no end of a hold, written into the outbox. Does not wait."""
+        self._later(partial(self.spooled, event, emitted=False, settled=settled))
+
+    def keep_told(self, tell: Callable[[], dict[str, Any] | None]) -> None:
+        """The same with an event of the server's protocol, which has an `"event_id"`; None: there is none.
+        It is told on the store's thread."""
+        self._later(partial(self._told, tell))
+
+    def _told(self, tell: Callable[[], dict[str, Any] | None]) -> Spooled | None:
+        told = tell()
+        if told is None:
+            return None
+        text = str(_json.dumps(told), "utf-8")
+        return Spooled(told["event_id"], text, emitted=False, sending=self._sending(settled=False))
+
+    def _later(self, event: Callable[[], Spooled | None]) -> None:
         if len(self._events) >= MOST:
             self._events.popleft()
-            self.outbox.lose(1)
-        self._events.append((event, settled))
+            self.thread.put(partial(self.outbox.lose, 1))
+        self._events.append(event)
         if not self._is_put:
             self._is_put = True
             self.thread.put(self._write)
@@ -151,14 +166,15 @@ class Outgoing:
         self._is_put = False
         while self._events:
             some = list(islice(self._events, AT_ONCE))
+            events = [event for each in some if (event := _made(each)) is not None]
             try:
-                self._add([self.spooled(event, emitted=False, settled=settled) for event, settled in some])
+                self._add(events)
             except LedgerUnavailable:
                 self._is_put = True
                 raise
             for _ in some:
                 self._events.popleft()
-            self.on_kept(len(some))
+            self.on_kept(len(events))
 
     def _add(self, events: list[Spooled]) -> None:
         try:
@@ -183,6 +199,14 @@ class Outgoing:
             other.forget(batch, [row.number for row in batch.rows])
             other.leave(batch)
             self.on_kept(len(batch.rows))
+
+
+def _made(make: Callable[[], Spooled | None]) -> Spooled | None:
+    try:
+        return make()
+    except Exception as exc:  # noqa: BLE001 - one event that cannot be written does not keep others back
+        internal_fault("outbox", exc)
+        return None
 
 
 def _again(row: Row, sending: Sending) -> Spooled:

@@ -78,6 +78,15 @@ class Outbox(Protocol):
         """Where to, and from which process."""
         ...
 
+    @property
+    def lasts(self) -> bool:
+        """Whether all that waits here outlasts this process."""
+        ...
+
+    def is_same(self, other: Outbox) -> bool:
+        """Whether what is added to `other` waits here."""
+        ...
+
     def add(self, events: Sequence[Spooled]) -> None:
         """Keep events that come with no end of a hold."""
         ...

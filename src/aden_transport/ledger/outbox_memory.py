@@ -42,10 +42,15 @@ class MemoryOutbox:
         self._claims: dict[int, tuple[frozenset[int], float]] = {}
         self._losses = Losses()
 
+    lasts = False
+
     @property
     def is_used(self) -> bool:
         """Whether it has anything to send."""
         return bool(self._kept) or self._losses.count > 0
+
+    def is_same(self, other: Outbox) -> bool:
+        return other is self
 
     def add(self, events: Sequence[Spooled]) -> None:
         with self._lock:
@@ -139,6 +144,13 @@ class OutboxWithReserve:
     @property
     def sending(self) -> Sending:
         return self.file.sending
+
+    @property
+    def lasts(self) -> bool:
+        return not self.reserve.is_used
+
+    def is_same(self, other: Outbox) -> bool:
+        return isinstance(other, OutboxWithReserve) and self.file.is_same(other.file)
 
     def add(self, events: Sequence[Spooled]) -> None:
         self.file.add(events)

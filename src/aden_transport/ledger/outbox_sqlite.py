@@ -14,13 +14,14 @@ import time
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 from zlib import crc32
 
 from .. import _json
 from ..errors import LedgerUnavailable
 from .base import Sending, Spooled
-from .outbox import CLAIM_S, Batch, Bounds, Losses, Row, report_of
+from .outbox import CLAIM_S, Batch, Bounds, Losses, Outbox, Row, report_of
 from .owner import is_gone
 
 __all__ = ["BOUNDS", "SCHEMA", "SqliteOutbox", "add", "trim"]
@@ -64,19 +65,30 @@ class SqliteOutbox:
     claim, so perhaps by others, too, and forgotten as soon as it can be written that it is.
     """
 
+    lasts = True
+
     def __init__(
         self,
+        path: Path,
         sending: Sending,
         transaction: Callable[[str], AbstractContextManager[sqlite3.Connection]],
         owner: Callable[[], str],
     ) -> None:
         """`transaction`: of the file, begun by the statement that it is given. `owner`: this process, within
         one."""
+        self.path = path
         self.sending = sending
         self._transaction = transaction
         self._owner = owner
         self._had: set[int] = set()
         """What the server has and the file could not be told."""
+
+    def is_same(self, other: Outbox) -> bool:
+        return (
+            isinstance(other, SqliteOutbox)
+            and other.path == self.path
+            and other.sending.to == self.sending.to
+        )
 
     def add(self, events: Sequence[Spooled]) -> None:
         with self._transaction(WRITE) as db:

@@ -226,7 +226,7 @@ class SqliteLedger:
 
     def outbox(self, sending: Sending) -> outbox_sqlite.SqliteOutbox:
         """Events in this file that wait for the server that `sending` names."""
-        return outbox_sqlite.SqliteOutbox(sending, self._transaction, self._owner)
+        return outbox_sqlite.SqliteOutbox(self.path, sending, self._transaction, self._owner)
 
     def adopt(self, sums: Sequence[tuple[str, int, float]], holds: Sequence[Held]) -> None:
         """Take over what a ledger in memory has, as (key, spent, when it expires) and as holds."""

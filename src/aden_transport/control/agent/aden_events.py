@@ -40,17 +40,6 @@ def heartbeat(
     }
 
 
-def metric_event(event: MetricEvent, *, instance: str) -> dict[str, Any]:
-    return {
-        "event_type": "metric",
-        "event_id": event.event_id,
-        "timestamp": event.timestamp,
-        "sdk_instance_id": instance,
-        "agent_name": event.agent_name,
-        "data": event.to_dict(),
-    }
-
-
 def control_event(
     event: MetricEvent, *, instance: str, agent_name: str | None, policy_id: str | None
 ) -> dict[str, Any] | None:
@@ -62,6 +51,7 @@ def control_event(
     delay_ms = decision.delay_s * 1000 or event.throttle_ms
     return {
         "event_type": "control",
+        "event_id": f"{event.event_id}-control",
         "timestamp": event.timestamp,
         "sdk_instance_id": instance,
         "agent_name": agent_name,

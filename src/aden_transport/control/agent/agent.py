@@ -7,19 +7,20 @@ import random
 import threading
 import time
 import uuid
-from collections import deque
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..._fork import random_bits
 from ...core.redact import without_secrets
 from ...core.reserve import Budgets
 from ...events import MetricEvent
 from ...ledger.sqlite import default_path
 from ...policy import Policy
 from ..options import ControlOptions
-from .aden_events import error_event
+from .aden_events import control_event, error_event
+from .couriers import Couriers
 from .in_force import InForce
 from .kept import Kept, name_of
 from .loop import Loop, running_loop
@@ -27,12 +28,11 @@ from .questions import Questions
 from .session import Session, State, Task
 
 if TYPE_CHECKING:
+    from ...outgoing import Outgoing
     from ...pricing import PriceBook
 
 __all__ = ["AgentStatus", "Connection", "ControlAgent"]
 
-MOST_WAITING = 1000
-"""Events beside those of calls; one more, and the oldest is lost and counted. Source: Aden's client."""
 IN_A_LOOP = (
     "[aden] API key provided but called from async context. Use instrument_async() for control agent support."
 )
@@ -72,8 +72,9 @@ class AgentStatus:
     earlier run, or is nothing."""
     last_error: str | None
     """Why the last request failed, if it did."""
-    events_waiting: int
-    events_lost: int
+    events_waiting: int | None
+    """Of all processes of this host that speak to this server with this key; None where their file does not
+    answer."""
 
 
 class ControlAgent:
@@ -93,8 +94,6 @@ class ControlAgent:
         self.session = Session(connection.options, draw=random.random)
         if self.in_force.received is not None:
             self.session.is_ours = self.in_force.is_ours
-        self.waiting: deque[dict[str, Any]] = deque()
-        self.lost = 0
         self.requests = self.errors = 0
         """Calls since the last heartbeat."""
         self.last_error: str | None = None
@@ -110,6 +109,7 @@ class ControlAgent:
 
         self.errands = Errands(self)
         self.loop = Loop(self.errands)
+        self.couriers = Couriers(self.loop.wake)
         self.questions = Questions(partial(self.call_for, "validate"))
         self.in_force.on_leases = partial(self.call_for, "leases")
 
@@ -128,8 +128,7 @@ class ControlAgent:
             None if in_force.received is None else in_force.received.version,
             None if at is None else max(0.0, time.time() - at),
             self.last_error,
-            len(self.waiting),
-            self.lost,
+            self.couriers.waiting(),
         )
 
     def is_connected(self) -> bool:
@@ -202,20 +201,31 @@ class ControlAgent:
         self.errands.called.add(task)
         self.loop.wake()
 
+    def bring(self, outgoing: Outgoing) -> None:
+        """Take what waits there to the server from now on."""
+        self.couriers.bring(outgoing)
+
     def observe(self, event: MetricEvent) -> None:
         """A call has ended. Any thread may call; it does not wait and does not raise."""
         self.requests += 1
-        self.errands.take_event(event)
+        self.couriers.keep_told(partial(self._told_of, event))
         if not self.loop.is_running:
             self.start()
 
+    def _told_of(self, event: MetricEvent) -> dict[str, Any] | None:
+        """What was done about the call of `event`."""
+        policy = self.in_force.policy
+        return control_event(
+            event,
+            instance=self.instance,
+            agent_name=self.connection.agent_name,
+            policy_id=None if policy is None else policy.id,
+        )
+
     def put(self, told: dict[str, Any]) -> None:
         """Have an event brought to the server."""
-        while len(self.waiting) >= MOST_WAITING:
-            self.waiting.popleft()
-            self.lost += 1
-        self.waiting.append(told)
-        self.loop.wake()
+        told.setdefault("event_id", f"{int(time.time() * 1000):012x}{random_bits(64):016x}")
+        self.couriers.keep_told(lambda: told)
 
     def flush(self, timeout: float) -> bool:
         """Bring what waits to the server, for at most `timeout` seconds; whether it has taken it."""
@@ -223,16 +233,16 @@ class ControlAgent:
 
     def stop(self, timeout: float) -> bool:
         """Bring what waits to the server and end, for at most `timeout` seconds; whether it was brought."""
-        return self.loop.stop(timeout) and not self.waiting
+        return self.loop.stop(timeout) and self.couriers.is_done
 
     async def stop_async(self, timeout: float) -> bool:
         """`stop`, without holding up the loop."""
-        return await self.loop.stop_async(timeout) and not self.waiting
+        return await self.loop.stop_async(timeout) and self.couriers.is_done
 
     def after_fork_in_child(self) -> None:
         """The thread or the task is the parent's, and so is what it has not brought to the server yet."""
         self.instance = str(uuid.uuid4())
-        self.waiting = deque()
+        self.couriers.after_fork_in_child()
         self.loop.after_fork_in_child()
         self.session.end()
         self.questions.after_fork_in_child()

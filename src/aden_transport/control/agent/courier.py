@@ -11,7 +11,7 @@ from collections.abc import Callable
 from ..._guard import internal_fault
 from ...errors import LedgerUnavailable
 from ...ledger.outbox import Batch, Outbox
-from .delivery import Answer, Delivery, Event, Post
+from .delivery import Delivery, Event, Post, Reply
 from .shapes import json_of, wire_event
 
 __all__ = ["Courier"]
@@ -27,7 +27,7 @@ class Refusal(Exception):
 class Courier:
     """Takes the events of one outbox to one server, one request at a time.
 
-    `due(now)` gives the next request or None, `take(answer, now)` is told what came of it, and `wake_at()`
+    `due(now)` gives the next request or None, `take(reply, now)` is told what came of it, and `wake_at()`
     says when to ask again; times are on a monotonic clock. Any thread may call `added`; the others one at a
     time.
     """
@@ -57,6 +57,11 @@ class Courier:
     def wake_at(self) -> float:
         return self.delivery.wake_at()
 
+    @property
+    def can_wait(self) -> bool:
+        """Whether the server fails, and what it has not taken outlasts this process."""
+        return self.outbox.lasts and self.delivery.is_failing
+
     def due(self, now: float) -> Post | None:
         """The request that is to be made now."""
         if self._batch is not None and self._wall() > self._batch.until - MARGIN_S:
@@ -70,9 +75,9 @@ class Courier:
             self.delivery.load((), now, more=False)
             return None
 
-    def take(self, answer: Answer, now: float) -> None:
+    def take(self, reply: Reply, now: float) -> None:
         """What came of the request."""
-        self.delivery.take(answer, now)
+        self.delivery.take(reply, now)
         taken, batch = self.delivery.taken_out(), self._batch
         if batch is None:
             return
@@ -80,12 +85,17 @@ class Courier:
             if taken.sent:
                 self.outbox.forget(batch, taken.sent)
             if taken.refused:
-                internal_fault("delivery", Refusal(f"{len(taken.refused)} with status {answer.status}"))
+                internal_fault("delivery", Refusal(f"{len(taken.refused)} with status {reply.status}"))
                 self.outbox.refuse(batch, taken.refused)
         except LedgerUnavailable as exc:
             internal_fault("outbox", exc)
         if not self.delivery.is_loaded:
             self.leave()
+
+    def renew(self) -> None:
+        """In a forked child: what was claimed is the parent's."""
+        self._batch = None
+        self.delivery.renew()
 
     def leave(self) -> None:
         """Give back what is not sent, for others to send it."""

@@ -6,7 +6,7 @@
         delivery.loading()
         delivery.load(rows(), now, more=…)
     while (post := delivery.due(now)) is not None:      # None: nothing to do before delivery.wake_at()
-        delivery.take(answer_to(post), now)
+        delivery.take(reply_to(post), now)
         delivery.taken_out()                            # what the outbox is to forget
 
 Nothing here reads a clock, a file or a socket.
@@ -17,12 +17,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from ..messages import MAX_BATCH_BYTES, MAX_BATCH_EVENTS, Paths
 from .shapes import Encoder, body_of
 
-__all__ = ["Answer", "Delivery", "Event", "Post", "Taken", "answer_of"]
+__all__ = ["Delivery", "Event", "Post", "Reply", "Taken", "encodings_of", "retry_after_s"]
 
 FLUSH_EVENTS = 10
 FLUSH_S = 1.0
@@ -68,8 +68,8 @@ class Post:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back; status 0 where nothing did."""
+class Reply:
+    """What came back of a request; status 0: nothing."""
 
     status: int
     retry_after_s: float | None = None
@@ -117,10 +117,14 @@ class Delivery:
         self.most_bytes = most_bytes
         self._flush_events = flush_events
         self._flush_s = flush_s
+        self._accepted: frozenset[str] = frozenset()
+        self.renew()
+
+    def renew(self) -> None:
+        """Know nothing of what was loaded, and of how it went."""
         self._parts: deque[_Part] = deque()
         self._taken = Taken()
         self._under_way: Post | None = None
-        self._accepted: frozenset[str] = frozenset({"gzip"})
         self._waiting = 0
         """Events that this process has put into the outbox since rows were asked for last."""
         self._since: float | None = None
@@ -145,7 +149,7 @@ class Delivery:
     def end(self) -> None:
         """Send all that there is without waiting for more; what failed is tried again at once."""
         self._more = True
-        self._again_at = 0.0
+        self._pauses, self._again_at = 0, 0.0
 
     def wants(self, now: float) -> bool:
         """Whether rows are to be loaded now."""
@@ -203,6 +207,11 @@ class Delivery:
         """Whether nothing is left to be sent, as far as it is known."""
         return not self._parts and not self._more and self._since is None
 
+    @property
+    def is_failing(self) -> bool:
+        """Whether the server has failed twice since it took anything, or since `end`."""
+        return self._pauses >= 2
+
     def taken_out(self) -> Taken:
         """What has been done with since this was asked last."""
         taken, self._taken = self._taken, Taken()
@@ -215,7 +224,7 @@ class Delivery:
 
     # -- answers ------------------------------------------------------------------------------------
 
-    def take(self, answer: Answer, now: float) -> None:
+    def take(self, answer: Reply, now: float) -> None:
         """The answer to the request that is under way."""
         post, self._under_way = self._under_way, None
         if post is None:
@@ -237,7 +246,7 @@ class Delivery:
         else:
             self._divide(part)
 
-    def _server_failed(self, part: _Part, answer: Answer, now: float) -> None:
+    def _server_failed(self, part: _Part, answer: Reply, now: float) -> None:
         """On these events, or on all: only a server that takes others meanwhile does not want these."""
         if part.failed == 0:
             part.since = self.sent
@@ -260,7 +269,7 @@ class Delivery:
         halves = [_Part(part.events[:middle]), _Part(part.events[middle:])]
         self._parts.extendleft(reversed(halves))
 
-    def _pause(self, answer: Answer, now: float) -> None:
+    def _pause(self, answer: Reply, now: float) -> None:
         """Full jitter; not shorter than what the server asks for."""
         longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**self._pauses)
         self._pauses = min(self._pauses + 1, 16)
@@ -283,10 +292,3 @@ def encodings_of(value: str | None) -> frozenset[str] | None:
         if weight.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000"):
             found.add(name.strip())
     return frozenset(found)
-
-
-def answer_of(status: int, headers: Mapping[str, Any]) -> Answer:
-    """An HTTP answer; `headers`: by lower-case name."""
-    return Answer(
-        status, retry_after_s(headers.get("retry-after")), encodings_of(headers.get("accept-encoding"))
-    )

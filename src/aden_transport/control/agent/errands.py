@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
 from ... import __version__
 from ..._guard import internal_fault
-from ...events import MetricEvent
 from ..messages import Ask, Grant, Paths
-from .aden_events import Health, control_event, heartbeat, metric_event
+from .aden_events import Health, heartbeat
+from .delivery import Post, Reply, encodings_of
 from .hybrid import read_validation
 from .session import Task
 
@@ -27,14 +26,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Errands"]
 
-MOST_EVENTS = 10_000
-MOST_AT_ONCE = 500
 MOST_ASKS = 500
 IDLE_S, WAITED_FOR_S = 1.0, 0.5
 """Between two looks at what is to be asked of leases, and while a call waits for one."""
 LEAST_WAIT_S = 0.5
 LONGEST_PAUSE_S = 1.0
 NANO = 1_000_000_000
+OURS = frozenset({"gzip"})
+"""What a server of ours accepts, where it does not say more."""
 T = TypeVar("T")
 _log = logging.getLogger("aden.control")
 
@@ -45,32 +44,22 @@ class Errands:
     def __init__(self, agent: ControlAgent) -> None:
         self._agent = agent
         self._talk: Talk | None = None
-        self._ended: deque[MetricEvent] = deque(maxlen=MOST_EVENTS)
         self._told_of = ""
         self.called: set[Task] = set()
         """Tasks that are called for, by any thread."""
 
     def after_fork_in_child(self) -> None:
         self._talk = None
-        self._ended.clear()
         self.called = set()
 
-    def take_event(self, event: MetricEvent) -> None:
-        """On any thread, at the end of a call."""
-        self._ended.append(event)
-        if len(self._ended) >= 10:
-            self._agent.loop.wake()
-
-    @property
-    def _is_done(self) -> bool:
-        return not (self._ended or self._agent.waiting)
-
     def flush(self, timeout: float) -> bool:
-        deadline = time.monotonic() + timeout
-        while not self._is_done and time.monotonic() < deadline:
-            self._agent.loop.wake()
-            time.sleep(0.005)
-        return self._is_done
+        agent, deadline = self._agent, time.monotonic() + timeout
+        agent.couriers.end()
+        if not agent.loop.is_here and agent.start():
+            while not agent.couriers.can_wait and time.monotonic() < deadline:
+                agent.loop.wake()
+                time.sleep(0.005)
+        return agent.couriers.is_done
 
     # -- of the loop --------------------------------------------------------------------------------
 
@@ -90,12 +79,13 @@ class Errands:
         session, now = self._agent.session, time.monotonic()
         while self.called:
             session.wake(self.called.pop(), now)
-        if not self._is_done:
+        if self._agent.couriers.wake_at() <= now:
             session.wake("events", now)
         return session.due(now)
 
     def pause(self) -> float:
-        return min(self._agent.session.next_at - time.monotonic(), LONGEST_PAUSE_S)
+        next_at = min(self._agent.session.next_at, self._agent.couriers.wake_at())
+        return min(next_at - time.monotonic(), LONGEST_PAUSE_S)
 
     async def carry_out(self, task: Task) -> None:
         from .talk import ServerFault
@@ -105,7 +95,8 @@ class Errands:
         try:
             next_s = await getattr(self, f"_{task}")()
             session.done(task, time.monotonic(), next_s=next_s)
-            agent.last_error = agent.silent_since = None
+            if task != "events":  # which may be done without a request
+                agent.last_error = agent.silent_since = None
         except ServerFault as exc:
             now = time.monotonic()
             if task == "push":
@@ -147,11 +138,16 @@ class Errands:
             group.start_soon(say, self._give_back)
 
     async def _bring_all(self) -> None:
-        while not self._is_done:
-            await self._events()
+        couriers = self._agent.couriers
+        couriers.end()
+        next_s = await self._events()
+        while not couriers.can_wait:
+            await anyio.sleep(max(0.01, next_s))
+            next_s = await self._events()
 
     async def close(self) -> None:
         talk, self._talk = self._talk, None
+        self._agent.couriers.leave()
         if talk is not None:
             await talk.close()
 
@@ -179,7 +175,7 @@ class Errands:
         from .talk import MAX_POLICY, ServerFault
 
         in_force, session = self._agent.in_force, self._agent.session
-        await self._off_loop(partial(in_force.note_sums, all_told=self._is_done))
+        await self._off_loop(lambda: in_force.note_sums(all_told=self._agent.couriers.has_told_all()))
         headers = {"if-none-match": in_force.etag} if in_force.etag else {}
         answer = await self._server.get(Paths.policy, headers=headers, most=MAX_POLICY)
         session.met(ours=answer.is_ours, now=time.monotonic())
@@ -284,7 +280,8 @@ class Errands:
 
     async def _heartbeat(self) -> None:
         agent = self._agent
-        requests, errors, status = agent.requests, agent.errors, agent.status
+        requests, errors = agent.requests, agent.errors
+        status = await self._off_loop(lambda: agent.status)
         told = heartbeat(
             at=time.time(),
             instance=agent.instance,
@@ -300,27 +297,23 @@ class Errands:
         agent.requests -= requests
         agent.errors -= errors
 
-    async def _events(self) -> None:
-        agent = self._agent
-        batch: list[dict[str, Any]] = []
-        while agent.waiting and len(batch) < MOST_AT_ONCE:
-            batch.append(agent.waiting.popleft())
-        while self._ended and len(batch) < MOST_AT_ONCE:
-            batch += await self._off_loop(partial(self._told, self._ended.popleft()))
-        if batch:
-            await self._server.post(Paths.events, {"events": batch})
+    async def _events(self) -> float:
+        """Gives the seconds until something is to be sent again. Failing is the couriers' own matter."""
+        return await self._agent.couriers.run(self._brought, self._off_loop)
 
-    def _told(self, event: MetricEvent) -> list[dict[str, Any]]:
-        agent = self._agent
-        policy = agent.in_force.policy
-        control = control_event(
-            event,
-            instance=agent.instance,
-            agent_name=agent.connection.agent_name,
-            policy_id=None if policy is None else policy.id,
-        )
-        metric = metric_event(event, instance=agent.instance)
-        return [metric] if control is None else [metric, control]
+    async def _brought(self, post: Post) -> Reply:
+        from .talk import ServerFault
+
+        agent, begun_at = self._agent, time.monotonic()
+        try:
+            answer = await self._server.post(post.path, post.body, headers=post.headers)
+        except ServerFault as exc:
+            agent.silent_since = None if exc.status else agent.silent_since or begun_at
+            self._tell_of(exc)
+            return Reply(exc.status, exc.after_s or None)
+        agent.last_error = agent.silent_since = None
+        told = encodings_of(answer.headers.get("accept-encoding"))
+        return Reply(answer.status, encodings=OURS if told is None and answer.is_ours else told)
 
 
 def health_of(state: str) -> Health:

@@ -86,6 +86,11 @@ class Loop:
         """Whether it runs on a thread of ours, where waiting for a file holds up nobody."""
         return self._thread is not None
 
+    @property
+    def is_here(self) -> bool:
+        """Whether it is a task of this thread's loop, and so does nothing while this thread waits."""
+        return self._host_thread == threading.get_ident()
+
     # -- starting -----------------------------------------------------------------------------------
 
     def start_thread(self) -> bool:
