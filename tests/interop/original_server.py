@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
-__all__ = ["OriginalServer", "Seen", "eventually"]
+__all__ = ["KEY", "OriginalServer", "Seen", "eventually", "hang", "send"]
 
 KEY = "aden_test_key"
 
@@ -41,6 +41,8 @@ class OriginalServer:
     pricing: dict[str, Any] = field(default_factory=dict)
     spoil: Spoil | None = None
     validates: bool = True
+    validation: dict[str, Any] | None = None
+    """What it answers about a budget, whatever it has counted."""
     delay_s: float = 0.0
     seen: list[Seen] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
@@ -118,6 +120,8 @@ class OriginalServer:
 
     def _validated(self, body: dict[str, Any]) -> dict[str, Any]:
         """Spend is the larger of the two sums; what is projected at the limit or over it is not allowed."""
+        if self.validation is not None:
+            return self.validation
         found = next((b for b in self.policy["budgets"] if b["id"] == body["budget_id"]), None)
         if found is None:
             return {"allowed": True, "action": "allow", "authoritative_spend": 0}
@@ -141,6 +145,13 @@ def send(handler: BaseHTTPRequestHandler, status: int, value: Any) -> None:
     handler.send_header("content-length", str(len(body)))
     handler.end_headers()
     handler.wfile.write(body)
+
+
+def hang(handler: BaseHTTPRequestHandler) -> None:
+    """Take the request and say nothing, until the client goes away."""
+    handler.close_connection = True
+    handler.connection.settimeout(30)
+    handler.connection.recv(1)
 
 
 def eventually(condition: Callable[[], Any], *, within: float = 10.0) -> Any:
