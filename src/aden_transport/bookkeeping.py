@@ -205,17 +205,16 @@ class Books:
 
     def _has_settled(self, record: Any) -> bool:
         """Whether the server's own ledger has charged a call that has ended."""
-        money = record.exchange.money
         if record.charged_nano_usd is None:
             return False
-        if money is None or money.plan is None:
-            return record.counted is not None and self._is_fleet(())
-        return any(self._is_fleet(candidate.lines) for candidate in money.plan.candidates)
+        if record.plan is None:
+            return record.counted is not None and hasattr(self._budgets.ledger, "is_fleet")
+        return any(self._is_fleet(candidate.lines) for candidate in record.plan.candidates)
 
     def _is_fleet(self, lines: Sequence[Line]) -> bool:
         """Whether any of these sums is the server's, held under a lease of it."""
         is_fleet = getattr(self._budgets.ledger, "is_fleet", None)
-        return is_fleet is not None and (not lines or any(is_fleet(line.key) for line in lines))
+        return is_fleet is not None and any(is_fleet(line.key) for line in lines)
 
     def recover(self) -> None:
         """Emit what processes that are gone have left: in this ledger, and in those of runs that ended."""

@@ -17,6 +17,7 @@ from .settle import settle
 if TYPE_CHECKING:
     from decimal import Decimal
 
+    from ..policy import Plan
     from ..pricing import UnitPrices
     from ..vendors import Operation
     from .exchange import Exchange
@@ -91,6 +92,8 @@ class Concluded:
     client_request_id: bytes | None = None
     counted: Work | None = None
     """Deferred work whose one count this is."""
+    plan: Plan | None = None
+    """Of the budgets that were charged."""
     end: Callable[..., bool] | None = None
     """Tells the ledger how the hold ends, and takes the event; for who emits it."""
 

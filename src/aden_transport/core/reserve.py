@@ -525,6 +525,8 @@ class Budgets:
         """End a hold; what is not in `amounts` is taken at the hold."""
         if money.held:
             money.held = False
+            if record is not None:
+                record.plan = money.plan
             self._end(partial(self.ledger.settle, money.op_id, amounts), record)
 
     def _end(self, end: Callable[..., bool], record: Concluded | None) -> None:
