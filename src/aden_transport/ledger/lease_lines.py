@@ -118,7 +118,18 @@ def of_fleet(line: Line, view: View | None, own: int, now: float) -> Line:
         limit = min(limit, account.limit)
     if line.hold and account.is_denied(own + line.hold, now):
         limit = min(limit, view.stands_at + view.granted)
-    return replace(line, limit_held=max(0, limit))
+    return Line(
+        line.key,
+        line.hold,
+        line.expected,
+        max(0, limit),
+        line.limit_expected,
+        line.degrade_at,
+        line.throttle_at,
+        line.unit,
+        line.also,
+        line.expires_at,
+    )
 
 
 def lacks(line: Line, view: View | None, own: int) -> bool:
