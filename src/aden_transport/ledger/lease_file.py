@@ -14,7 +14,7 @@ import uuid
 import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
 from .. import _json
@@ -48,6 +48,7 @@ SEALED = """INSERT INTO sums (key, held, holds) VALUES (?, ?, 1)
     WHERE held < excluded.held"""
 TIMES = ("asked_at", "answered_at", "until", "looked_at", "busy_at", "slack_from")
 """Of the clock of one boot of the machine."""
+FIELDS = tuple([field.name for field in fields(Account)])
 
 
 class FileLeases:
@@ -227,7 +228,7 @@ def _begin_anew(book: _HostBook, db: sqlite3.Connection, boot: str, now: float) 
 
 
 def _text(account: Account) -> str:
-    told: dict[str, Any] = asdict(account)
+    told = {name: getattr(account, name) for name in FIELDS}
     for name in TIMES:
         told[name] = told[name] if math.isfinite(told[name]) else None
     # A name may hold what UTF-8 cannot.

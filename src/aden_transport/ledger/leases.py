@@ -304,6 +304,9 @@ def _observe(account: Account, spent: int, held: int, now: float) -> None:
     since = now - account.looked_at
     if spent != account.spent or held != account.held:
         account.busy_at = now
+    elif now - account.busy_at > 3 * RATE_S:
+        account.rate = 0.0
+        return  # Nothing of it changes, so that nothing has to be written.
     if 0 < since < math.inf:
         rate = max(0, spent - account.spent) / since
         account.rate += (rate - account.rate) * -math.expm1(-since / RATE_S)
