@@ -79,6 +79,8 @@ def create_app(
     leases = Leases(ledgers, settings.bounds)
     prices = pricing.Pricing(storage)
     deliverer = Deliverer(storage, settings.alerts)
+    alerting = alerts.Alerting(woken=deliverer.wake)
+    ledgers.after_spending = alerting.after_spending
     keeper = Keeper(storage, settings.retention)
 
     @asynccontextmanager
@@ -107,7 +109,7 @@ def create_app(
     )
     app.state.storage, app.state.settings, app.state.access = storage, settings, access
     app.state.ledgers, app.state.leases = ledgers, leases
-    app.state.pricing, app.state.alerting = prices, alerts.Alerting(woken=deliverer.wake)
+    app.state.pricing, app.state.alerting = prices, alerting
     for router in ROUTERS:
         app.include_router(router)
     app.add_middleware(Named)

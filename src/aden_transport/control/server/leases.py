@@ -55,6 +55,8 @@ class Leases:
             ask = asks[index]
             grants[index] = table.judge(_within(ask, seen[ask.key]), seen[ask.key], now, self.bounds)
         table.write(db, now)
+        if self._ledgers.after_spending is not None and (charged := table.charged()):
+            self._ledgers.after_spending(db, team, charged, now)
         return [replace(grants[index], key=ask.key) for index, ask in enumerate(asks)]
 
     # -- silence ------------------------------------------------------------------------------------
@@ -160,6 +162,11 @@ class _Table:
         held.spent += change.spent
         held.held += change.held
         return grant
+
+    def charged(self) -> list[tuple[str, int]]:
+        """Keys of which more is spent than before, each with what is spent now."""
+        moved = [key for key, (_, change) in self.moved.items() if change.spent > 0]
+        return [(key, self.sums[self.team, key].spent) for key in moved]
 
     def write(self, db: Connection, now: float) -> None:
         if any(any(change) for _, change in self.moved.values()):

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from ...errors import LedgerUnavailable
-from .page import Operation, Reserve
+from .page import Operation, Page, Reserve
 from .rows import Moved, page_of, write
 from .storage import Storage
 
@@ -33,17 +33,19 @@ Answered: TypeAlias = "Future[Any]"
 
 class Together:
     """One thread that does what any thread asks for. `prepare` makes operations what they are to be, within
-    the transaction."""
+    the transaction; `written` is told of what was written, within it, too."""
 
     def __init__(
         self,
         storage: Storage,
         prepare: Callable[[Connection, Sequence[Operation]], Sequence[Operation]],
         *,
+        written: Callable[[Connection, Page], None],
         clock: Callable[[], float],
     ) -> None:
         self._storage = storage
         self._prepare = prepare
+        self._written = written
         self._clock = clock
         self._asked: SimpleQueue[tuple[Operation, Answered] | None] = SimpleQueue()
         self._lock = threading.Lock()
@@ -116,4 +118,5 @@ class Together:
         page = page_of(db, prepared)
         answers = [page.reserve(each) if isinstance(each, Reserve) else page.end(each) for each in prepared]
         write(db, page, now=self._clock())
+        self._written(db, page)
         return answers
