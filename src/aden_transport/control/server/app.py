@@ -22,6 +22,7 @@ from . import (
     audit,
     budgets,
     content,
+    disputes,
     events,
     health,
     ledger_routes,
@@ -43,6 +44,7 @@ __all__ = ["Settings", "create_app"]
 ROUTERS = (
     health.router,
     ledger_routes.router,
+    disputes.router,
     policy_routes.router,
     budgets.router,
     audit.router,

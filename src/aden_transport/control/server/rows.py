@@ -15,7 +15,7 @@ from sqlalchemy import Connection, bindparam, case, delete, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ...ledger.base import Outcome, Totals
-from .page import Hold, Key, Name, Operation, Page, Part, Reserve, Sums
+from .page import MOST, Hold, Key, Name, Operation, Page, Part, Reserve, Sums
 from .tables import holds, leases, marks, sums
 
 __all__ = ["Moved", "add", "page_of", "forget", "insert", "lock", "mark", "raise_sum", "read_sums", "write"]
@@ -158,7 +158,10 @@ def add(db: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
 @cache
 def _adding(engine: str) -> Any:
     into = postgresql.insert(sums) if engine == "postgresql" else sqlite.insert(sums)
-    changed = {name: sums.c[name] + into.excluded[name] for name in ADDED}
+    changed: dict[str, Any] = {name: sums.c[name] + into.excluded[name] for name in ADDED}
+    # No sum leaves the integers that JSON's readers and Lua count exactly.
+    too_much = sums.c.spent > MOST - into.excluded.spent
+    changed["spent"] = case((too_much, MOST), else_=changed["spent"])
     taken = {name: into.excluded[name] for name in ("unit", "expires_at", "moved_at")}
     return into.on_conflict_do_update(index_elements=["team_id", "key"], set_=changed | taken)
 
