@@ -123,7 +123,9 @@ def test_a_credential_beyond_ascii_is_taken_out() -> None:
     assert redacted("bad schlüssel-9", {b"api-key": "schlüssel-9".encode("latin-1")}, b"") == "bad [redacted]"
 
 
-@pytest.mark.parametrize("form", [*FORMS, *[f"https://h/x?{name}=abcdef" for name in sorted(SECRET_PARAMETERS)]])
+@pytest.mark.parametrize(
+    "form", [*FORMS, *[f"https://h/x?{name}=abcdef" for name in sorted(SECRET_PARAMETERS)]]
+)
 def test_a_credential_is_found_and_taken_out_wherever_it_stands(form: str) -> None:
     for text in (form, f'{{"error":"no access with {form} today"}}', form.swapcase() + " " + form):
         assert has_secret(text)

@@ -110,11 +110,13 @@ def _lines(db: Connection, counts: dict[str, int]) -> Iterator[Any]:
     at = datetime.now(UTC).isoformat()
     yield {"backup": "aden-transport", "form": FORM, "schema": _schema(db), "at": at}
     for table in metadata.sorted_tables:
-        yield {"table": table.name, "columns": [column.name for column in table.columns]}
-        counts[table.name] = 0
+        # Names of SQLAlchemy are a subclass of str, which JSON does not know.
+        name = str(table.name)
+        yield {"table": name, "columns": [str(column.name) for column in table.columns]}
+        counts[name] = 0
         rows = db.execution_options(yield_per=PART).execute(select(table).order_by(*table.primary_key))
         for part in rows.partitions():
-            counts[table.name] += len(part)
+            counts[name] += len(part)
             yield [list(row) for row in part]
 
 
@@ -124,7 +126,7 @@ def _read(db: Connection, file: Any) -> dict[str, int]:
     counts: dict[str, int] = {}
     table: Table | None = None
     names: list[str] = []
-    head = True
+    current, head = "", True
     while data := file.readline(MAX_LINE):
         line = _json(data)
         match line:
@@ -134,12 +136,12 @@ def _read(db: Connection, file: Any) -> dict[str, int]:
                 _require(schema == own, f"the copy has schema {schema}, the database {own}; use its release")
                 head = False
             case {"table": str(name), "columns": list(columns)} if not head and name in metadata.tables:
-                table, names = metadata.tables[name], columns
+                table, names, current = metadata.tables[name], columns, name
                 _require(set(names) <= set(table.columns.keys()), f"{name} has other columns")
-                counts[name] = 0
+                counts[current] = 0
             case list(rows) if table is not None:
                 db.execute(insert(table), [dict(zip(names, row, strict=True)) for row in rows])
-                counts[table.name] += len(rows)
+                counts[current] += len(rows)
             case {"end": True, "rows": rows, "sha256": sha256}:
                 _require(rows == counts and sha256 == digest.hexdigest(), "the copy is damaged")
                 _number_on(db)

@@ -121,7 +121,7 @@ def erase(storage: Storage, team_id: str, person: Person, *, actor: str | None, 
             "held": kept,
             "mentioned": _mentions(db, team_id, person),
         }
-        said = {name: found[name] for name in ("events", "content", "sums", "alerts", "held")}
+        said = {name: found[name] for name in ("events", "content", "sums", "alerts")} | {"held": len(kept)}
         subject = f"{person.attribute} {person.digest}"
         audit.record(db, team_id, actor, "person.erase", subject, now=now, after=said)
         return found
