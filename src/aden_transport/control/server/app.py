@@ -101,6 +101,9 @@ def create_app(
     app = FastAPI(
         title="aden-transport control server",
         version=__version__,
+        # The schema is published; pages that load scripts from elsewhere are not.
+        docs_url=None,
+        redoc_url=None,
         lifespan=lifespan,
         default_response_class=Answer,
         exception_handlers={

@@ -83,7 +83,7 @@ def restore(storage: Storage, path: Path) -> dict[str, int]:
         opened: Any = gzip.open(path) if head.startswith(GZIP) else path.open("rb")  # noqa: SIM115
         with opened:
             return storage.transact(lambda db: _read(db, opened))
-    except (OSError, EOFError) as exc:
+    except (OSError, EOFError, sqlite3.DatabaseError) as exc:
         raise ConfigurationError(f"the copy cannot be read: {exc}") from exc
 
 
