@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,6 +65,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ],
     *[("policy", v, "must be a mapping, JSON text or the path") for v in (7, 1.5, {1})],
     *[("ledger", v, "must be a string") for v in (7, b"memory")],
+    *[("spool_dir", v, "must be the path of a folder") for v in ("", 7, b"spool")],
     *[("on_unknown", v, "must be a mapping like") for v in ("block", 7)],
     *[("pacing", v, "must be True or") for v in (7, "fast", [0.95])],
     ("pacing", {"targets": 0.9}, "knows target and max_wait_ms, not 'targets'"),
@@ -120,6 +122,7 @@ RIGHT: dict[str, Any] = {
     "ledger": "memory",
     "on_unknown": {"price": "block"},
     "pacing": {"target": 0.9, "max_wait_ms": 5000},
+    "spool_dir": Path("/spool"),
     "store_timeout_ms": 100.0,
 }
 

@@ -68,7 +68,7 @@ def budgets_of(
     unknown = on_unknown(options.on_unknown)
     if not options.fail_open:
         unknown = unknown.over(OnUnknown("block", "block", "block", "block"))
-    choice = choose(options.ledger, lasting=policy.lasts, server=server)
+    choice = choose(options.ledger, lasting=policy.lasts, server=server, folder=options.spool_dir)
     timeout_s = options.store_timeout_ms / 1000
     if ledger is not None:
         pass

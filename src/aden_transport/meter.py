@@ -146,6 +146,8 @@ class Meter:
                 lambda: agent.instance,
                 thread=budgets.thread,
                 lasts=choice is None or not choice.of_run,
+                folder=self.options.spool_dir,
+                warned=choice is not None and choice.warning is not None,
             )
             books.send_to(outgoing)
             agent.bring(outgoing)
@@ -356,7 +358,7 @@ def agent_of(options: MeterOptions, former: Meter | None) -> ControlAgent | None
     )
     if former is not None and former.agent is not None and former.agent.connection == connection:
         return former.agent
-    return ControlAgent(connection)
+    return ControlAgent(connection, folder=options.spool_dir)
 
 
 def observed(agent: ControlAgent, emit: Callable[[MetricEvent], object], event: MetricEvent) -> None:

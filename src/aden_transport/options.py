@@ -24,7 +24,6 @@ ForwardMetadata = Literal["native", "always", "never"]
 
 LATER = {
     "capture_content": "prompts and answers are never kept in this release; leave it out",
-    "spool_dir": "use ledger='sqlite:///path', whose file is the spool",
     "performance_mode": "there is one mode in this release; leave it out",
 }
 """Keywords of the public contract that a later release brings, and what to use until then."""
@@ -73,6 +72,8 @@ class MeterOptions:
                       "https://…", a control server that every call asks with `api_key`; None takes
                       a file in the user's state folder where a budget has a period, else memory,
                       or a file of this run where the program has workers.
+    spool_dir:        folder of the files of this host: sums, holds, leases, and the events that wait for
+                      the server; None takes the user's folder of states. Made with mode 0700.
     on_unknown:       what is done where a figure cannot be known: "allow", "block" or dollars for
                       "price", "size", "store" and "server".
     shadow_mode:      the policy decides and counts, but nothing is blocked, delayed or degraded: events
@@ -117,6 +118,7 @@ class MeterOptions:
         "sample_rate",
         "server_url",
         "shadow_mode",
+        "spool_dir",
         "store_timeout_ms",
         "stream_usage",
     )
@@ -145,6 +147,7 @@ class MeterOptions:
         forward_metadata: ForwardMetadata = "native",
         policy: Any = None,
         ledger: str | None = None,
+        spool_dir: str | os.PathLike[str] | None = None,
         on_unknown: Mapping[str, Any] | None = None,
         shadow_mode: bool = False,
         enforce_fraction: float = 1.0,
@@ -180,6 +183,11 @@ class MeterOptions:
         )
         self.policy = _policy("policy", policy)
         self.ledger = _text("ledger", ledger)
+        self.spool_dir = _folder("spool_dir", spool_dir)
+        if self.spool_dir is not None and (self.ledger or "").startswith("sqlite:"):
+            raise ConfigurationError(
+                'MeterOptions(spool_dir=…, ledger="sqlite:///…"): two places for one file; leave one of them out.'
+            )
         self.on_unknown = _mapping("on_unknown", on_unknown)
         self.shadow_mode = _flag("shadow_mode", shadow_mode)
         self.enforce_fraction = _number("enforce_fraction", enforce_fraction, low=0.0, high=1.0)
@@ -317,6 +325,15 @@ def _control(name: str, value: Any) -> ControlOptions | None:
             f"MeterOptions({name}=…) must be ControlOptions(…), not {type(value).__name__}."
         )
     return value
+
+
+def _folder(name: str, value: Any) -> Path | None:
+    if value is None:
+        return None
+    text = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise ConfigurationError(f"MeterOptions({name}=…) must be the path of a folder, not {value!r}.")
+    return Path(text).expanduser().absolute()
 
 
 def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> Any:

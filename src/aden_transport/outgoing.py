@@ -19,7 +19,8 @@ from .core.spooled import spooled
 from .errors import LedgerUnavailable
 from .ledger.base import Intent, Sending, Spooled
 from .ledger.outbox_memory import MemoryOutbox, OutboxWithReserve
-from .ledger.sqlite import SqliteLedger, default_path
+from .ledger.private import host_file
+from .ledger.sqlite import SqliteLedger
 from .ledger.store_thread import StoreThread
 
 if TYPE_CHECKING:
@@ -48,25 +49,24 @@ def open_outgoing(
     thread: StoreThread | None = None,
     lasts: bool = True,
     folder: Path | None = None,
+    warned: bool = False,
 ) -> Outgoing:
     """Events wait for the server `to` beside the sums where these are in a file, whose `thread` it is; else
     in a file of `folder`, or of the user's folder of states; in memory where none can be written.
 
-    `lasts`: whether the file of the sums outlasts the run.
+    `lasts`: whether the file of the sums outlasts the run. `warned`: whether it was told that none can.
     """
     sending = Sending(to, instance())
     file = file_under(ledger) if lasts else None
     if file is not None:
         outbox = OutboxWithReserve(file.outbox(sending), MemoryOutbox(sending))
         return Outgoing(outbox, instance, file=file, thread=thread)
-    path = default_path("outbox") if folder is None else folder / "outbox.sqlite3"
     try:
-        if path is None:
-            raise LedgerUnavailable("No file can be written in the user's folder of states")
-        file = SqliteLedger(path)
+        file = SqliteLedger(host_file("outbox", folder))
         file.events_dropped()
-    except LedgerUnavailable as exc:
-        _tell_of(str(exc))
+    except (LedgerUnavailable, OSError) as exc:
+        if not warned:
+            _tell_of(str(exc))
         return Outgoing(MemoryOutbox(sending), instance)
     return Outgoing(OutboxWithReserve(file.outbox(sending), MemoryOutbox(sending)), instance, file=file)
 

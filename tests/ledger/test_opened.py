@@ -78,7 +78,10 @@ def test_a_parent_that_makes_its_first_worker_is_told() -> None:
 def test_where_nothing_can_be_written_memory_is_taken_and_it_is_said(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aden_transport.ledger.sqlite.default_path", lambda _: None)
+    def no_file(name: str, folder: Path | None = None) -> Path:
+        raise OSError("the disk is read-only")
+
+    monkeypatch.setattr("aden_transport.ledger.opened.host_file", no_file)
     choice = choose(None, lasting=True)
     assert (choice.address, choice.of_run) == ("memory", True)
     assert choice.warning is not None

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..errors import ConfigurationError
 from .base import Ledger
 from .memory import MemoryLedger
 from .prefork import family
+from .private import host_file
 
 __all__ = ["Choice", "choose", "choose_for_run", "open_ledger", "opened"]
 
@@ -32,26 +34,27 @@ class Choice:
     """What is not as it should be, and what to change."""
 
 
-def choose(address: str | None, *, lasting: bool, server: str | None = None) -> Choice:
+def choose(
+    address: str | None, *, lasting: bool, server: str | None = None, folder: Path | None = None
+) -> Choice:
     """`"memory"`, `"sqlite:///path/to/file"`, `"redis://host"`, `"https://server"`; None takes the user's own
     file where sums have to outlast the process, and else a ledger of this run: memory, or a file that its
     workers share. `server`: the name of this host's file for a control server, which is taken instead where
-    it can be written.
+    it can be written. `folder`: instead of the user's folder of states.
 
     Opens nothing. Raises: ConfigurationError for an address that is none.
     """
     if address is None:
         if server is not None:
-            return _of_server(server)
+            return _of_server(server, folder)
         if not lasting:
             return choose_for_run()
-        from .sqlite import default_path
-
-        path = default_path("budgets")
-        if path is not None:
+        try:
+            path = host_file("budgets", folder)
             return Choice(f"sqlite:///{path}", "a budget has a period: its sums outlast the program", True)
+        except OSError as exc:
+            why = f"no file can be written ({exc}), so sums are lost at the end; {ALONE}"
         run = choose_for_run()
-        why = f"no file can be written in the user's folder of states, so sums are lost at the end; {ALONE}"
         return Choice(run.address, run.reason, run.shared, run.of_run, run.warning or why)
     if address == "memory":
         return _memory_as_told()
@@ -89,16 +92,14 @@ def choose_for_run(*, has_workers: bool = False) -> Choice:
     return Choice(f"sqlite:///{path}", reason, True, of_run=True, warning=_uwsgi_without_threads())
 
 
-def _of_server(name: str) -> Choice:
-    from .sqlite import default_path
-
-    path = default_path(name)
-    if path is not None:
-        return Choice(
-            f"sqlite:///{path}", "the processes of this host share what its server lets them spend", True
-        )
-    why = "no file can be written in the user's folder of states, so that each process spends for itself"
-    return Choice("memory", why, False)
+def _of_server(name: str, folder: Path | None) -> Choice:
+    try:
+        path = host_file(name, folder)
+    except OSError as exc:
+        why = f"no file can be written ({exc}): each process spends for itself, and events wait in memory"
+        return Choice("memory", why, False, warning=f"{why}; MeterOptions(spool_dir=…) names another folder")
+    reason = "the processes of this host share what its server lets them spend"
+    return Choice(f"sqlite:///{path}", reason, True)
 
 
 def _memory_as_told() -> Choice:

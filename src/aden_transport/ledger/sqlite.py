@@ -11,8 +11,6 @@ from __future__ import annotations
 import os
 import random
 import sqlite3
-import stat
-import sys
 import threading
 import time
 import weakref
@@ -30,6 +28,7 @@ from .base import Intent, Line, Outcome, Sending, Spooled, Totals, Unit
 from .memory import Held
 from .owner import is_gone, owner_of
 from .pace import Move, Turn
+from .private import check_file, host_file
 from .rule import judge
 
 __all__ = ["SqliteLedger", "default_path"]
@@ -432,10 +431,7 @@ def _make_private(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0), 0o600))
     except FileExistsError:
         found = os.lstat(path)
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError("it is no regular file") from None
-        if hasattr(os, "geteuid") and found.st_uid != os.geteuid():
-            raise OSError("it belongs to another user") from None
+        check_file(found)
         if os.name == "posix" and found.st_mode & 0o077:
             os.chmod(path, 0o600)
 
@@ -551,26 +547,11 @@ def _forget(db: sqlite3.Connection, now: float) -> None:
 
 
 def default_path(name: str) -> Path | None:
-    """`name` in the user's folder of programs' states; None where nothing can be written there.
-
-    Source: the XDG Base Directory Specification; on macOS `~/Library/Application Support`, on Windows
-    `%LOCALAPPDATA%`.
-    """
+    """`name` in the user's folder of programs' states; None where it cannot be written there."""
     try:
-        folder = _state_folder() / "aden-transport"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except (OSError, RuntimeError):  # RuntimeError: no home can be told.
+        return host_file(name)
+    except OSError:
         return None
-    return folder / f"{name}.sqlite3" if os.access(folder, os.W_OK | os.X_OK) else None
-
-
-def _state_folder() -> Path:
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support"
-    told = Path(os.environ.get("XDG_STATE_HOME", ""))
-    return told if told.is_absolute() else Path.home() / ".local" / "state"
 
 
 # -- every ledger of this process, at a fork --------------------------------------------------------

@@ -16,7 +16,7 @@ from ..._fork import random_bits
 from ...core.redact import without_secrets
 from ...core.reserve import Budgets
 from ...events import MetricEvent
-from ...ledger.sqlite import default_path
+from ...ledger.private import host_file
 from ...policy import Policy
 from ..options import ControlOptions
 from .aden_events import control_event, error_event
@@ -83,13 +83,14 @@ class ControlAgent:
     Made by `instrument(MeterOptions(api_key=…))`; `get_control_agent()` gives it.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, *, folder: Path | None = None) -> None:
+        """`folder`: of what is kept on this host; None: the user's folder of states."""
         self.connection = connection
         self.name = name_of(connection.url, connection.key)
         """Of the host's files for this server and key."""
         self.instance = str(uuid.uuid4())
         """Of this process, as the server knows it."""
-        self.in_force = InForce(Kept(kept_path(self.name)))
+        self.in_force = InForce(Kept(kept_path(self.name, folder)))
         self.in_force.restore()
         self.session = Session(connection.options, draw=random.random)
         if self.in_force.received is not None:
@@ -249,7 +250,9 @@ class ControlAgent:
         self.errands.after_fork_in_child()
 
 
-def kept_path(name: str) -> Path | None:
+def kept_path(name: str, folder: Path | None) -> Path | None:
     """Where the last good policy is kept; None where nothing can be written."""
-    path = default_path(name)
-    return None if path is None else path.with_suffix(".json")
+    try:
+        return host_file(name, folder).with_suffix(".json")
+    except OSError:
+        return None
