@@ -186,7 +186,7 @@ class MeterOptions:
         self.spool_dir = _folder("spool_dir", spool_dir)
         if self.spool_dir is not None and (self.ledger or "").startswith("sqlite:"):
             raise ConfigurationError(
-                'MeterOptions(spool_dir=…, ledger="sqlite:///…"): two places for one file; leave one of them out.'
+                'MeterOptions(spool_dir=…, ledger="sqlite:///…"): two places for one file; leave one out.'
             )
         self.on_unknown = _mapping("on_unknown", on_unknown)
         self.shadow_mode = _flag("shadow_mode", shadow_mode)

@@ -1,4 +1,4 @@
-"""Files of a host that are not what they seem are not used; events wait in memory, and one warning says so."""
+"""Files of a host that are not what they seem are not used: events wait in memory, and it is said once."""
 
 from __future__ import annotations
 
