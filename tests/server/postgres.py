@@ -45,8 +45,9 @@ def shared_server() -> PostgresServer:
 class PostgresServer:
     """Listens on a socket in `folder`, and on a port of 127.0.0.1."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, fsync: bool = False) -> None:
         self.folder = folder
+        self._fsync = "on" if fsync else "off"
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
         self._user = USER if os.geteuid() == 0 else None
@@ -69,7 +70,7 @@ class PostgresServer:
                     *("-c", "listen_addresses=127.0.0.1"),
                     *("-c", f"unix_socket_directories={self.folder}"),
                     *("-c", "max_connections=300"),
-                    *("-c", "fsync=off"),
+                    *("-c", f"fsync={self._fsync}"),
                     *("-c", "shared_buffers=32MB"),
                 ],
                 user=self._user,

@@ -11,12 +11,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import HTTPConnection
 
 from ...errors import LedgerUnavailable
 from ...ledger.wire import (
+    BOUNDS,
+    UNITS,
     amounts_of,
     candidates_of,
     lines_of,
@@ -28,9 +30,9 @@ from ...ledger.wire import (
     whole,
 )
 from ..messages import Ask, Paths
-from .access import Caller, allowed
+from .access import Caller, allowed, allowed_soon
 from .ledger import SqlLedger
-from .wire import Body, Fault
+from .wire import Answer, Body, Fault, json_body, object_body
 
 __all__ = ["router"]
 
@@ -38,6 +40,32 @@ MOST_ASKS = 1000
 MOST_TTL_S = 31 * 86_400.0
 """Of a hold: no work goes on for longer."""
 MOST = 2**53 - 1
+
+LINE = {
+    "type": "object",
+    "required": ["key", "hold", "expected"],
+    "properties": {
+        "key": {"type": "string"},
+        **{name: {"type": "integer"} for name in ("hold", "expected", *BOUNDS)},
+        "unit": {"enum": list(UNITS)},
+        "also": {"type": "array", "items": {"type": "string"}},
+        "expires_at": {"type": "number"},
+    },
+}
+MEMBERS: dict[str, Any] = {
+    "op_id": {"type": "string"},
+    "ref": {"type": "string"},
+    "ttl_s": {"type": "number", "minimum": 0},
+    "amounts": {"type": "object", "properties": {unit: {"type": "integer"} for unit in UNITS}},
+    "candidates": {"type": "array", "items": {"type": "array", "items": LINE}},
+}
+
+
+def taking(*names: str) -> dict[str, Any]:
+    """The body of a route, for the published description."""
+    schema = {"type": "object", "required": names, "properties": {name: MEMBERS[name] for name in names}}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
 
 router = APIRouter(prefix=Paths.ledger, tags=["ledger"])
 May = Annotated[Caller, Depends(allowed("ledger"))]
@@ -66,37 +94,48 @@ def _faults() -> Iterator[None]:
 # -- a call -----------------------------------------------------------------------------------------
 
 
-@router.post("/reserve")
-async def reserve(ledger: OfTeam, body: Body) -> dict[str, Any]:
-    """Hold the first of `candidates` that fits on all its lines; `{"op_id", "candidates", "ttl_s"}`."""
+@router.post("/reserve", openapi_extra=taking("op_id", "candidates", "ttl_s"))
+async def reserve(request: Request) -> Answer:
+    """Hold the first of `candidates` that fits on all its lines, for `ttl_s` seconds at most."""
+    ledger, body = await _asked(request)
     with _faults():
         expires_at = ledger.clock() + _ttl(body)
         candidates = candidates_of(body.get("candidates"))
         asking = ledger.asking(text(body, "op_id"), candidates, expires_at=expires_at)
-        return outcome_json(await asyncio.wrap_future(asking))
+        return Answer(outcome_json(await asyncio.wrap_future(asking)))
 
 
-@router.post("/settle")
-async def settle(ledger: OfTeam, body: Body) -> dict[str, bool]:
-    """Turn a hold into spending; `{"op_id", "amounts"}`. False where there is no such hold (any more)."""
+@router.post("/settle", openapi_extra=taking("op_id", "amounts"))
+async def settle(request: Request) -> Answer:
+    """Turn a hold into spending. False where there is no such hold (any more)."""
+    ledger, body = await _asked(request)
     with _faults():
         ending = ledger.ending(text(body, "op_id"), amounts_of(body.get("amounts")))
-        return {"done": await asyncio.wrap_future(ending)}
+        return Answer({"done": await asyncio.wrap_future(ending)})
 
 
-@router.post("/release")
-async def release(ledger: OfTeam, body: Body) -> dict[str, bool]:
-    """Give a hold back whole; `{"op_id"}`."""
+@router.post("/release", openapi_extra=taking("op_id"))
+async def release(request: Request) -> Answer:
+    """Give a hold back whole. False where there is no such hold (any more)."""
+    ledger, body = await _asked(request)
     with _faults():
-        return {"done": await asyncio.wrap_future(ledger.ending(text(body, "op_id"), None))}
+        return Answer({"done": await asyncio.wrap_future(ledger.ending(text(body, "op_id"), None))})
 
 
-@router.post("/settle_deferred")
-async def settle_deferred(ledger: OfTeam, body: Body) -> dict[str, bool]:
-    """`settle` by the vendor's id of deferred work; `{"ref", "amounts"}`."""
+@router.post("/settle_deferred", openapi_extra=taking("ref", "amounts"))
+async def settle_deferred(request: Request) -> Answer:
+    """`settle` by the vendor's id of deferred work."""
+    ledger, body = await _asked(request)
     with _faults():
         ending = ledger.ending_deferred(text(body, "ref"), amounts_of(body.get("amounts")))
-        return {"done": await asyncio.wrap_future(ending)}
+        return Answer({"done": await asyncio.wrap_future(ending)})
+
+
+async def _asked(request: Request) -> tuple[SqlLedger, dict[str, Any]]:
+    """Without FastAPI's dependencies, whose threads would take longer than all else."""
+    caller = await allowed_soon(request, "ledger")
+    body = await object_body(await json_body(request))
+    return ledger_of(request, caller), body
 
 
 @router.post("/defer")
