@@ -421,8 +421,10 @@ def update_options(**changes: Any) -> MeterOptions:
     if changed != current:
         with _lock:
             old = state.everything
-            state.everything = Meter(changed, old)
+            state.everything = meter = Meter(changed, old)
             _apply_preferences(changed)
+        if meter.agent is not None:
+            meter.agent.start()
         if old is not None:
             old.flush(FLUSH_S)
     return changed

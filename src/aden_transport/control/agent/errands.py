@@ -30,6 +30,8 @@ MOST_ASKS = 500
 IDLE_S, WAITED_FOR_S = 1.0, 0.5
 """Between two looks at what is to be asked of leases, and while a call waits for one."""
 LEAST_WAIT_S = 0.5
+PUT_OFF_S, MOST_PUT_OFF = 0.1, 20
+"""For so long, and so many times, an original server is not asked for its sums while events are under way."""
 LONGEST_PAUSE_S = 1.0
 NANO = 1_000_000_000
 OURS = frozenset({"gzip"})
@@ -45,6 +47,7 @@ class Errands:
         self._agent = agent
         self._talk: Talk | None = None
         self._told_of = ""
+        self._put_off = 0
         self.called: set[Task] = set()
         """Tasks that are called for, by any thread."""
 
@@ -141,7 +144,7 @@ class Errands:
         couriers = self._agent.couriers
         couriers.end()
         next_s = await self._events()
-        while not couriers.can_wait:
+        while not couriers.can_wait and next_s < self._agent.loop.left_s:
             await anyio.sleep(max(0.01, next_s))
             next_s = await self._events()
 
@@ -171,11 +174,12 @@ class Errands:
         assert self._talk is not None
         return self._talk
 
-    async def _policy(self) -> None:
+    async def _policy(self) -> float | None:
         from .talk import MAX_POLICY, ServerFault
 
         in_force, session = self._agent.in_force, self._agent.session
-        await self._off_loop(lambda: in_force.note_sums(all_told=self._agent.couriers.has_told_all()))
+        if not in_force.is_ours and not await self._off_loop(self._note_sums):
+            return PUT_OFF_S
         headers = {"if-none-match": in_force.etag} if in_force.etag else {}
         answer = await self._server.get(Paths.policy, headers=headers, most=MAX_POLICY)
         session.met(ours=answer.is_ours, now=time.monotonic())
@@ -183,6 +187,17 @@ class Errands:
             in_force.confirm()
         elif not await self._off_loop(partial(self._take_policy, answer)):
             raise ServerFault("it sent a policy that cannot be used", faulty=True)
+        return None
+
+    def _note_sums(self) -> bool:
+        """Whether to ask for sums now: in a moment the server will have been told of the calls of late."""
+        all_told = self._agent.couriers.has_told_all()
+        if not all_told and self._agent.in_force.received is not None and self._put_off < MOST_PUT_OFF:
+            self._put_off += 1
+            return False
+        self._put_off = 0
+        self._agent.in_force.note_sums(all_told=all_told)
+        return True
 
     def _take_policy(self, answer: Answer) -> bool:
         etag = answer.headers.get("etag") if answer.is_ours else None
@@ -273,7 +288,7 @@ class Errands:
         except ServerFault as exc:
             self._tell_of(exc)
         if question.answer is not None and question.answer.spent is not None:
-            self._agent.in_force.learn(question.ledger_key, question.answer.spent)
+            self._agent.in_force.hear(question.ledger_key, question.answer.spent)
         question.is_over = True
 
     # -- events -------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..._guard import internal_fault
@@ -18,13 +18,17 @@ from ...ledger.leased import LeasedLedger, Leases
 from ...ledger.memory import MemoryLedger
 from ...ledger.sqlite import SqliteLedger
 from ...ledger.viewed import ViewedLedger
-from ...policy import Policy, match_of
+from ...policy import Budget, Policy
+from ...policy.index import ledger_key
 from ...pricing import PriceBook
 from .kept import Kept
-from .received import ReceivedPolicy, is_older, read_policy, read_prices
+from .received import ReceivedPolicy, is_older, read_policy, read_prices, with_other_sums
+from .sums import OthersSums
 
 __all__ = ["InForce"]
 
+READ_AT_ONCE = 500
+"""Sums that are read in one step, so that calls have their turn between."""
 _log = logging.getLogger("aden.control")
 
 
@@ -47,11 +51,7 @@ class InForce:
         self.is_ours = False
         self._prices: Mapping[str, Any] = {}
         """As they came."""
-        self._sums: dict[str, int] = {}
-        """What the server has counted, by key of the ledger."""
-        self._reset: set[str] = set()
-        """Of these keys the server began to count anew."""
-        self._baseline: Mapping[str, int] | None = None
+        self._sums = OthersSums({})
         self._complaint = ""
         self.on_leases: Callable[[], object] | None = None
         """Called where a call waits for a lease, from any thread."""
@@ -96,7 +96,8 @@ class InForce:
                 self.prices_etag = _text(kept.get("prices_etag"))
             sums = kept.get("sums")
             if isinstance(sums, Mapping):
-                self._sums = {str(key): value for key, value in sums.items() if type(value) is int}
+                told = {str(key): value for key, value in sums.items() if type(value) is int}
+                self._sums = OthersSums(told, _texts(kept.get("began_anew")))
         except ConfigurationError as exc:
             internal_fault("kept policy", exc)
 
@@ -110,7 +111,8 @@ class InForce:
                     "ours": self.is_ours,
                     "prices": self._prices or None,
                     "prices_etag": self.prices_etag,
-                    "sums": self._sums,
+                    "sums": self._sums.told,
+                    "began_anew": sorted(self._sums.began_anew),
                 }
             )
 
@@ -119,12 +121,16 @@ class InForce:
     def take(self, document: Any, *, etag: str | None, ours: bool) -> bool:
         """A policy has come; whether it is in force now. One that cannot be used, or is older than the one in
         force, is refused whole."""
+        known = self.received
+        if known is not None and ours == self.is_ours and document == known.document:
+            self.confirm()
+            self._see_sums(known)
+            return True
         try:
-            new = read_policy(document, expected=not ours)
+            new = (known and with_other_sums(known, document)) or read_policy(document, expected=not ours)
         except ConfigurationError as exc:
             self._complain(f"The control server's policy cannot be used, the last good one stays:\n{exc}")
             return False
-        known = self.received
         if known is not None and is_older(new, known):
             versions = f"{new.version} of the policy after {known.version}"
             self._complain(f"The control server sent version {versions}, which stays")
@@ -182,75 +188,67 @@ class InForce:
     # -- sums of an original Aden server -------------------------------------------------------------
 
     def note_sums(self, *, all_told: bool) -> None:
-        """Before the server is asked for its sums: what this host has counted, where the server has been told
-        of all of it. What it counts from here on comes on top of what the server will say."""
-        if not self.is_ours and (all_told or self._baseline is None):
-            self._baseline = self._own_sums()
+        """Before the server is asked for its sums. `all_told`: whether it was told of all that this host has
+        counted."""
+        if not self.is_ours and all_told:
+            own = self._own_sums([key for _, key in self._keys()])
+            if own is not None:
+                self._sums.note(own)
 
-    def _own_sums(self) -> Mapping[str, int] | None:
+    def hear(self, key: str, spent: int) -> None:
+        """The server's sum of one key of the ledger, told beside a policy."""
+        self._sums.hear(key, spent)
+        self._tell_offsets()
+
+    def _see_sums(self, new: ReceivedPolicy) -> None:
+        keys = () if self.is_ours else self._keys()
+        missing = self._sums.missing([key for _, key in keys])
+        own = self._own_sums(missing) if missing else None
+        if own is not None:
+            self._sums.add(own)
+        self._sums.see({key: new.spent.get(budget.key, 0) for budget, key in keys})
+        self._tell_offsets()
+
+    def _tell_offsets(self) -> None:
         for budgets in list(self._budgets):
-            keys, ledger = self._keys(), budgets.ledger
-            if not isinstance(ledger, ViewedLedger):
-                continue
-            try:
-                found = ledger.inner.totals([Line(key, 0, 0) for key in keys])
-            except LedgerUnavailable as exc:
-                internal_fault("ledger", exc)
-                return None
-            return {key: sums.spent for key, sums in zip(keys, found, strict=True)}
-        return None
+            if isinstance(budgets.ledger, ViewedLedger):
+                budgets.ledger.offsets = self._sums.offsets
 
-    def _keys(self) -> list[str]:
-        """Of the ledger, of the budgets whose sums the server tells."""
-        if self.received is None:
-            return []
-        now = time.time()
+    def _keys(self) -> Sequence[tuple[Budget, str]]:
+        """The budgets whose sums the server tells, and the keys of their windows of now."""
+        budgets = None if self._last is None else self._last()
+        if self.received is None or budgets is None:
+            return ()
+        index, now = budgets.index, time.time()
         return [
-            match_of(budget, now).ledger_key
+            (budget, ledger_key(budget.key, index.window(budget, now), budget.generation))
             for budget in self.received.policy.budgets
             if not budget.is_template
         ]
 
-    def _see_sums(self, new: ReceivedPolicy) -> None:
-        if self.is_ours:
-            self._offset({})
-            return
-        baseline = self._baseline
-        if baseline is None or any(key not in baseline for key in self._keys()):
-            baseline = self._baseline = {**(self._own_sums() or {}), **(baseline or {})}
-        now, offsets = time.time(), dict[str, int]()
-        for budget in new.policy.budgets:
-            if budget.is_template:
-                continue
-            key = match_of(budget, now).ledger_key
-            spent = new.spent.get(budget.key, 0)
-            if spent < self._sums.get(key, 0):
-                self._reset.add(key)
-            self._sums[key] = spent
-            offset = spent - baseline.get(key, 0)
-            # The server may be behind; but where it began anew, what this host counted before is over.
-            if offset > 0 or key in self._reset:
-                offsets[key] = offset
-        self._offset(offsets)
-
-    def learn(self, key: str, spent: int) -> None:
-        """The server's sum of one key of the ledger, told beside a policy."""
-        baseline = self._baseline or {}
-        offset = spent - baseline.get(key, 0)
-        self._sums[key] = spent
-        for budgets in list(self._budgets):
-            ledger = budgets.ledger
-            if isinstance(ledger, ViewedLedger) and offset > ledger.offsets.get(key, 0):
-                ledger.offsets = {**ledger.offsets, key: offset}
-
-    def _offset(self, offsets: Mapping[str, int]) -> None:
-        for budgets in list(self._budgets):
-            if isinstance(budgets.ledger, ViewedLedger):
-                budgets.ledger.offsets = offsets
+    def _own_sums(self, keys: Sequence[str]) -> dict[str, int] | None:
+        """What this host has counted; None where its store does not answer."""
+        budgets = None if self._last is None else self._last()
+        if budgets is None or not isinstance(budgets.ledger, ViewedLedger):
+            return None
+        found: dict[str, int] = {}
+        try:
+            for first in range(0, len(keys), READ_AT_ONCE):
+                some = keys[first : first + READ_AT_ONCE]
+                sums = budgets.ledger.inner.totals([Line(key, 0, 0) for key in some])
+                found.update((key, each.spent) for key, each in zip(some, sums, strict=True))
+        except LedgerUnavailable as exc:
+            internal_fault("ledger", exc)
+            return None
+        return found
 
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
+
+
+def _texts(value: object) -> list[str]:
+    return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
 
 
 def leases_of(local: Ledger) -> Leases | None:

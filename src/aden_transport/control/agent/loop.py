@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import time
@@ -90,6 +91,11 @@ class Loop:
     def is_here(self) -> bool:
         """Whether it is a task of this thread's loop, and so does nothing while this thread waits."""
         return self._host_thread == threading.get_ident()
+
+    @property
+    def left_s(self) -> float:
+        """Seconds in which it has to have ended; infinity where it goes on."""
+        return math.inf if self._finish_by is None else self._finish_by - time.monotonic()
 
     # -- starting -----------------------------------------------------------------------------------
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from ...errors import ConfigurationError
-from ...policy import Budget, Policy
+from ...policy import Budget, Policy, Terms
 from ...policy.document import parse
 from ...pricing import Price
 
-__all__ = ["ReceivedPolicy", "is_older", "read_policy", "read_prices"]
+__all__ = ["ReceivedPolicy", "is_older", "read_policy", "read_prices", "with_other_sums"]
 
+TIMES = ("updated_at", "updatedAt")
+SUMS = ("spent", "current_spend_usd", "currentSpendUsd")
 MAX_MODELS = 20_000
 MAX_ALIASES = 100
 MAX_NAME = 256
@@ -43,7 +45,7 @@ def read_policy(document: Any, *, expected: bool) -> ReceivedPolicy:
         raise ConfigurationError("The policy cannot be used: it is no object")
     policy = parse(document)
     spent = {budget.key: budget.spent for budget in policy.budgets}
-    budgets = tuple([_without_sum(budget, expected) for budget in policy.budgets])
+    budgets = tuple(_without_sums(policy.budgets, expected))
     updated = document.get("updated_at", document.get("updatedAt"))
     return ReceivedPolicy(
         replace(policy, budgets=budgets, version=None),
@@ -54,11 +56,44 @@ def read_policy(document: Any, *, expected: bool) -> ReceivedPolicy:
     )
 
 
-def _without_sum(budget: Budget, expected: bool) -> Budget:
-    terms = budget.terms
-    if expected and terms.mode == "hard":
-        terms = replace(terms, mode="expected")
-    return replace(budget, spent=0, terms=terms)
+def _without_sums(budgets: Iterable[Budget], expected: bool) -> Iterator[Budget]:
+    shared: dict[Terms, Terms] = {}
+    for budget in budgets:
+        terms = budget.terms
+        if expected and terms.mode == "hard":
+            terms = shared.get(terms) or shared.setdefault(terms, replace(terms, mode="expected"))
+        yield replace(budget, spent=0, terms=terms)
+
+
+def with_other_sums(known: ReceivedPolicy, document: Any) -> ReceivedPolicy | None:
+    """What `read_policy` gives of a document that says the same as the one that is known but for sums,
+    versions and dates, in a part of the time; None where it says something else.
+
+    Raises: ConfigurationError, with the path of each fault.
+    """
+    if not isinstance(document, Mapping):
+        return None
+    before, after = known.document, document
+    if before.keys() != after.keys() or any(
+        before[name] != after[name] for name in before if name not in ("budgets", "version", *TIMES)
+    ):
+        return None
+    old, new = before.get("budgets"), after.get("budgets")
+    if not isinstance(old, list) or not isinstance(new, list) or len(old) != len(new):
+        return None
+    changed = [(was, now) for was, now in zip(old, new, strict=True) if was != now]
+    if any(_but_sums(was) != _but_sums(now) for was, now in changed):
+        return None
+    heads = {name: value for name, value in after.items() if name in ("id", "version", *TIMES)}
+    found = read_policy({**heads, "budgets": [now for _, now in changed]}, expected=False)
+    spent = {**known.spent, **found.spent}
+    return ReceivedPolicy(known.policy, spent, found.version, found.updated_at, document)
+
+
+def _but_sums(budget: Any) -> Any:
+    if not isinstance(budget, Mapping):
+        return budget
+    return {name: value for name, value in budget.items() if name not in SUMS and name not in TIMES}
 
 
 def is_older(new: ReceivedPolicy, known: ReceivedPolicy) -> bool:
