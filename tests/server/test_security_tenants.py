@@ -53,7 +53,9 @@ def test_each_route_needs_one_scope_and_no_other_will_do(
 ) -> None:
     with storage.begin() as db:
         now = time.time()
-        tokens = {scope: create_key(db, victim.team_id, scope, [scope], now=now)[1] for scope in SCOPES}
+        tokens: dict[str, str] = {}
+        for scope in SCOPES:
+            tokens[scope] = create_key(db, victim.team_id, scope, [scope], now=now)[1]
         tokens["none"] = create_key(db, victim.team_id, "none", [], now=now)[1]
     schema = open_client.get("/openapi.json").json()
     found: dict[str, list[str]] = {}
@@ -61,13 +63,13 @@ def test_each_route_needs_one_scope_and_no_other_will_do(
         if one.path in PUBLIC:
             continue
         statuses: dict[str, int] = {}
-        for scope, token in tokens.items():
+        for name, token in tokens.items():
             # Nothing is to be changed here: a body that no route takes.
             body: Any = None if one.body is None else {"unheard_of": 1}
             headers = {"Authorization": f"Bearer {token}"}
             answer = open_client.request(one.method, one.url, json=body, headers=headers)
-            statuses[scope] = answer.status_code
-        admitting = [scope for scope, status in statuses.items() if status != 403]
+            statuses[name] = answer.status_code
+        admitting = [name for name, status in statuses.items() if status != 403]
         assert 401 not in statuses.values()
         assert len(admitting) == 1, f"{one.method} {one.path} {statuses}"
         found.setdefault(admitting[0], []).append(f"{one.method} {one.path}")

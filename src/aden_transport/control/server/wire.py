@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 import orjson
+from anyio import fail_after
 from fastapi import Depends, HTTPException, Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from ..._json import dumps
@@ -17,6 +19,8 @@ __all__ = ["Body", "Fault", "Json", "Answer", "depth_of", "json_body", "object_b
 
 MAX_BODY_BYTES = MAX_BATCH_BYTES
 """Of a body, as it is sent and when its coding is undone."""
+MAX_BODY_S = 30.0
+"""For a body to come."""
 MAX_DEPTH = 64
 """Of lists and objects within each other."""
 
@@ -43,7 +47,8 @@ class Answer(Response):
 async def read_body(request: Request) -> bytes:
     """The body, its coding undone.
 
-    Raises: Fault 413 above `MAX_BODY_BYTES`, 415 for an unknown coding, 400 for a broken one.
+    Raises: Fault 413 above `MAX_BODY_BYTES`, 415 for an unknown coding, 400 for a broken one, 408 where it
+    does not come in time.
     """
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > MAX_BODY_BYTES:
@@ -52,12 +57,22 @@ async def read_body(request: Request) -> bytes:
     decoder = decoder_for(coding) if coding not in ("", "identity") else None
     if decoder is not None and not decoder.supported:
         raise Fault(415, "unsupported_encoding", "Send the body plain, or with gzip.")
-    out = bytearray()
-    async for piece in request.stream():
-        for decoded in (piece,) if decoder is None else decoder.receive_data(piece):
-            out += decoded
-            if len(out) > MAX_BODY_BYTES:
-                raise _too_large()
+    out, received = bytearray(), 0
+    try:
+        with fail_after(MAX_BODY_S):
+            async for piece in request.stream():
+                received += len(piece)
+                for decoded in (piece,) if decoder is None else decoder.receive_data(piece):
+                    out += decoded
+                    if len(out) > MAX_BODY_BYTES:
+                        raise _too_large()
+                if received > MAX_BODY_BYTES:
+                    raise _too_large()
+    except TimeoutError as exc:
+        headers = {"Connection": "close"}
+        raise Fault(408, "too_slow", f"Send a body within {MAX_BODY_S:g} s.", headers) from exc
+    except ClientDisconnect as exc:
+        raise Fault(400, "cut_off", "The body did not come whole.") from exc
     if decoder is not None:
         decoder.receive_eof()
         if decoder.faults:
