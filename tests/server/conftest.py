@@ -15,6 +15,7 @@ from aden_transport.control.server.storage import Storage
 
 from .kit import Team, new_team
 from .postgres import new_database
+from .running import Running
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -63,3 +64,10 @@ def _prepared_database() -> str:
     storage.prepare()
     storage.close()
     return address.rpartition("/")[2]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Running]:
+    """A process of its own, over a file."""
+    with Running(tmp_path / "server") as running:
+        yield running

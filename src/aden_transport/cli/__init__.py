@@ -27,6 +27,10 @@ COMMANDS: Mapping[str, str] = {
     "doctor": "find out what is installed, what is seen of it, and what to do where it is not",
     "prices": "explain what a model costs: which entry, from where, by which tiers",
     "policy": "read a policy, and see what it would do about a call",
+    "serve": "run the control server: policies, budgets and events of a fleet",
+    "budget": "list, set, correct, reset and freeze the budgets of a control server",
+    "agents": "list the programs that report to a control server",
+    "events": "watch events arrive at a control server",
     "report": "add up logged events: calls, cost, and what policies did or would have done",
 }
 """What each command is for, in the order of `--help`."""

@@ -1,7 +1,9 @@
-"""`aden-transport policy check FILE` and `policy explain FILE`: what a policy says, and what it would do.
+"""`aden-transport policy check|explain FILE`: what a policy says, and what it would do.
+
+`aden-transport policy push|pull|diff FILE`: the policy of a control server.
 
 Exit code 2 where the document cannot be used, with the path of each fault; `explain` exits 1 where the call
-would be blocked.
+would be blocked, `diff` where the two are not the same.
 """
 
 from __future__ import annotations
@@ -11,17 +13,26 @@ import json
 import time
 from typing import Any
 
+from ..errors import ConfigurationError
 from .hypothetical import ATTRIBUTES, MODEL, hypothetical, sums_of
+from .server import add_server_arguments
 
 __all__ = ["add_arguments", "run"]
 
 BLOCKED = 1
+HERE, THERE = ("check", "explain"), ("push", "pull", "diff")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", choices=("check", "explain"), help="read the document, or try a call on it")
-    parser.add_argument("file", metavar="FILE", help="a policy in JSON or TOML")
-    parser.add_argument("--json", action="store_true", help="`explain`: print one JSON document")
+    parser.add_argument(
+        "what",
+        choices=(*HERE, *THERE),
+        help="read the document, try a call on it, or send it to a server, get it from there, compare both",
+    )
+    parser.add_argument("file", metavar="FILE", nargs="?", help="a policy in JSON or TOML")
+    parser.add_argument("--json", action="store_true", help="`explain`, `push`: print one JSON document")
+    parser.add_argument("--policy", default="default", metavar="ID", help="which of the server's (default)")
+    add_server_arguments(parser)
     call = parser.add_argument_group("the call that `explain` tries")
     call.add_argument("--model", help=f"default: that of the request, or {MODEL}")
     call.add_argument("--provider", default="openai", help="default: openai")
@@ -46,6 +57,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Read the policy, and for `explain` judge one call by it; returns the exit code."""
     from ..policy import describe_policy, load
 
+    if arguments.what in THERE:
+        from .policy_remote import run as run_there
+
+        return run_there(arguments)
+    if not arguments.file:
+        raise ConfigurationError(f"`policy {arguments.what}` needs a FILE")
     policy = load(arguments.file)
     if arguments.what == "check":
         print(describe_policy(policy))

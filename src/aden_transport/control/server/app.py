@@ -25,16 +25,20 @@ from . import (
     disputes,
     events,
     health,
+    keys,
     ledger_routes,
     persons,
     policy_routes,
     pricing,
+    push,
 )
 from .access import Access
 from .deliveries import AlertSettings, Deliverer
 from .leases import Leases
 from .ledger import Ledgers
+from .metrics import Metered, Metrics
 from .retention import Keeper, Retention
+from .rooms import Rooms
 from .storage import Storage
 from .sweeping import Sweeping
 from .wire import Answer, Fault
@@ -48,12 +52,14 @@ ROUTERS = (
     policy_routes.router,
     budgets.router,
     audit.router,
+    keys.router,
     events.router,
     agents.router,
     content.router,
     pricing.router,
     alerts.router,
     persons.router,
+    push.router,
 )
 
 
@@ -83,17 +89,19 @@ def create_app(
     deliverer = Deliverer(storage, settings.alerts)
     alerting = alerts.Alerting(woken=deliverer.wake)
     ledgers.after_spending = alerting.after_spending
+    rooms, metrics = Rooms(storage), Metrics()
     keeper = Keeper(storage, settings.retention)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         to_thread.current_default_thread_limiter().total_tokens = settings.threads
-        stops = [storage.listen(told) for told in (access.heard, prices.heard)]
+        stops = [storage.listen(told) for told in (access.heard, prices.heard, rooms.hear)]
         sweeping = Sweeping(ledgers, leases, every_s=settings.sweep_s)
         deliverer.start()
         keeper.start()
         try:
-            yield
+            async with rooms.running():
+                yield
         finally:
             for stop in (sweeping.close, ledgers.close, *stops, deliverer.close, keeper.close):
                 stop()
@@ -113,10 +121,12 @@ def create_app(
         },
     )
     app.state.storage, app.state.settings, app.state.access = storage, settings, access
-    app.state.ledgers, app.state.leases = ledgers, leases
+    app.state.ledgers, app.state.leases, app.state.rooms = ledgers, leases, rooms
     app.state.pricing, app.state.alerting = prices, alerting
+    app.state.metrics = metrics
     for router in ROUTERS:
         app.include_router(router)
+    app.add_middleware(Metered, metrics=metrics)
     app.add_middleware(Named)
     return app
 
@@ -154,7 +164,8 @@ async def _invalid(_: Request, exc: Exception) -> Answer:
 
 async def _failed(_: Request, __: Exception) -> Answer:
     # Starlette raises it again for the server to log.
-    return Answer({"error": "internal", "message": "The server failed; its log says where."}, 500)
+    told = {"error": "internal", "message": "The server failed; its log says where."}
+    return Answer(told, 500, {SERVER_HEADER: SERVER_NAME})
 
 
 def _code(status: int) -> str:

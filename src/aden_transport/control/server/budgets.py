@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
@@ -29,7 +30,7 @@ from .tables import holds, leases, sums
 from .validation import Asked, Standing, attributes_of, judged, nothing_to_judge
 from .wire import Body, Fault
 
-__all__ = ["router", "statuses"]
+__all__ = ["listed", "router"]
 
 MADE = 20
 """Budgets of a template that are listed."""
@@ -53,7 +54,7 @@ def list_budgets(
     now = time.time()
     with storage.read() as db:
         found = current(db, caller.team_id, policy_id)
-        budgets = statuses(db, found, _all(db, found, made, now), now)
+        budgets = listed(db, found, now, made=made)
     return {"budgets": budgets, "policy_id": policy_id, "policy_version": str(found.version)}
 
 
@@ -216,6 +217,13 @@ def unfreeze(
     return _freeze(caller, storage, policy_id, budget_id, reason, lambda frozen: frozen - {budget_id})
 
 
+def listed(
+    db: Connection, found: Current, now: float, *, made: int = MADE, most: int | None = None
+) -> list[dict[str, Any]]:
+    """How the budgets of a policy stand, and of each template those `made` that have spent most."""
+    return statuses(db, found, islice(_all(db, found, made, now), most), now)
+
+
 def statuses(
     db: Connection, found: Current, budgets: Iterable[tuple[Budget, str]], now: float
 ) -> list[dict[str, Any]]:
@@ -252,15 +260,14 @@ def _status(budget: Budget, match: Match, totals: Totals, frozen: bool) -> dict[
     }
 
 
-def _all(db: Connection, found: Current, made: int, now: float) -> list[tuple[Budget, str]]:
+def _all(db: Connection, found: Current, made: int, now: float) -> Iterator[tuple[Budget, str]]:
     """The budgets of a policy, each template followed by what it has made."""
-    out: list[tuple[Budget, str]] = []
     for budget in found.policy.budgets:
-        out.append((budget, budget.key))
+        yield budget, budget.key
         if budget.is_template and made:
-            keys = made_by(db, found.team_id, budget, now, made)
-            out += [(budget, key) for key in keys if found.index.get(key) is None]
-    return out
+            for key in made_by(db, found.team_id, budget, now, made):
+                if found.index.get(key) is None:
+                    yield budget, key
 
 
 def _standings(db: Connection, found: Current, matches: Iterable[Match]) -> list[Standing]:

@@ -15,7 +15,7 @@ __all__ = ["Listening"]
 
 LOOK_S = 0.5
 """Between two looks at the version of an SQLite database."""
-WAIT_S = 0.2
+WAIT_S = 0.1
 """For notices of PostgreSQL, before it is asked whether we are to end."""
 
 log = logging.getLogger("aden.server")

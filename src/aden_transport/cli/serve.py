@@ -1,0 +1,78 @@
+"""`aden-transport serve`: the control server, with its data in a folder or a PostgreSQL database.
+
+At its first start it makes a team and two keys, which are shown once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..errors import ConfigurationError
+from .screen import Screen
+
+__all__ = ["add_arguments", "run"]
+
+PORT = 8787
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1)")
+    parser.add_argument("--port", type=int, default=PORT, help=f"the port to listen on ({PORT})")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--data", type=Path, metavar="DIR", help="the folder of its data (your state folder)")
+    where.add_argument("--database", metavar="URL", help="instead: postgresql://USER@HOST/NAME")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="server processes (1)")
+    parser.add_argument("--tls-cert", metavar="FILE", help="a certificate, to speak HTTPS")
+    parser.add_argument("--tls-key", metavar="FILE", help="its private key")
+    parser.add_argument("--new-team", metavar="NAME", help="make one more team, show its keys, and end")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until interrupted; returns the exit code."""
+    if not 0 <= arguments.port <= 65_535:
+        raise ConfigurationError("--port has to be from 0 to 65535")
+    if not 1 <= arguments.workers <= 256:
+        raise ConfigurationError("--workers has to be from 1 to 256")
+    if bool(arguments.tls_cert) != bool(arguments.tls_key):
+        raise ConfigurationError("give --tls-cert and --tls-key together")
+    try:
+        import uvicorn  # noqa: F401 - whether the extra is installed
+
+        from ..control.server import serve as server
+    except ModuleNotFoundError as exc:
+        raise ConfigurationError(f"{exc.name} is missing: pip install 'aden-transport[server]'") from exc
+    from sqlalchemy.exc import SQLAlchemyError
+
+    database = arguments.database or server.database_in(arguments.data)
+    place = server.Place(
+        database=database,
+        host=arguments.host,
+        port=arguments.port,
+        workers=arguments.workers,
+        certificate=arguments.tls_cert,
+        private_key=arguments.tls_key,
+    )
+    try:
+        if arguments.new_team is not None:
+            _show_keys(server.add_team(database, arguments.new_team))
+            return 0
+        keys = server.first_team(database)
+    except SQLAlchemyError as exc:
+        raise ConfigurationError(f"the database cannot be used: {type(exc).__name__}") from exc
+    screen = Screen()
+    screen.show(f"aden-transport control server: {place.url}")
+    if keys:
+        _show_keys(keys)
+        screen.show(f"try: ADEN_API_URL={place.url} ADEN_API_KEY=… aden-transport budget list")
+    sys.stdout.flush()
+    server.serve(place)
+    return 0
+
+
+def _show_keys(keys: Mapping[str, str]) -> None:
+    screen = Screen()
+    screen.show("keys, shown this once:")
+    screen.show(*(f"  {use:8} {token}" for use, token in keys.items()))

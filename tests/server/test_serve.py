@@ -1,0 +1,129 @@
+"""The server as a process: its first start, its end, several of them over one database."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from .kit import wait_for
+from .postgres import new_database
+from .running import Running
+
+EVENT = {"event_type": "heartbeat", "timestamp": "2026-11-22T00:00:00Z", "status": "healthy"}
+
+
+def test_the_first_start_makes_two_keys_and_later_ones_none(server: Running) -> None:
+    assert set(server.tokens) == {"admin", "agents"}
+    assert server.ask("GET", "/v1/control/policy", use="agents")["budgets"] == []
+    refused = httpx2.get(
+        f"{server.url}/v1/keys", headers={"Authorization": f"Bearer {server.tokens['agents']}"}
+    )
+    assert refused.status_code == 403
+    server.ask("PUT", "/v1/control/policies/default", [{"limit": 5}])
+    assert server.stop() == 0
+    server.start()
+    assert "aden_" not in server.out
+    assert server.ask("GET", "/v1/control/policy")["budgets"][0]["limit"] == 5.0
+    assert server.err == ""
+
+
+def test_what_was_answered_outlives_the_process(server: Running) -> None:
+    for number in range(2):
+        server.ask("PUT", "/v1/control/policies/default", [{"limit": number}])
+        server.kill()
+        server.start()
+        policy = server.ask("GET", "/v1/control/policy", spent=False)
+        assert (policy["version"], policy["budgets"][0]["limit"]) == (str(number + 1), number)
+
+
+def test_a_request_under_way_is_answered_before_the_end(server: Running) -> None:
+    cursor = server.ask("GET", "/v1/control/events/tail")["cursor"]
+    answers: list[Any] = []
+
+    def wait() -> None:
+        answers.append(server.ask("GET", "/v1/control/events/tail", cursor=cursor, wait=2))
+
+    waiter = threading.Thread(target=wait)
+    waiter.start()
+
+    def under_way() -> bool:
+        return "under_way 2" in httpx2.get(f"{server.url}/metrics").text
+
+    wait_for(under_way)
+    assert server.stop() == 0
+    waiter.join()
+    assert answers == [{"events": [], "cursor": cursor}]
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_server_processes_share_one_database(kind: str, tmp_path: Path) -> None:
+    database = new_database() if kind == "postgresql" else f"sqlite:///{tmp_path}/shared.sqlite3"
+    one, other = Running(tmp_path / "one", database), Running(tmp_path / "other", database)
+    with one:
+        other.tokens = one.tokens
+        with other:
+            one.ask("PUT", "/v1/control/policies/default", [{"limit": 100}])
+            assert other.ask("GET", "/v1/control/policy")["budgets"][0]["limit"] == 100.0
+
+            def adjust(server: Running) -> None:
+                for _ in range(10):
+                    body = {"amount_usd": 0.01, "reason": "test"}
+                    server.ask("POST", "/v1/control/budget/global/adjust", body)
+
+            threads = [threading.Thread(target=adjust, args=(each,)) for each in (one, other) * 2]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert one.ask("GET", "/v1/control/budget/global")["spent"] == 0.4
+            key = one.ask("POST", "/v1/keys", {"name": "short"})
+            headers = {"Authorization": f"Bearer {key['token']}"}
+            address = f"{other.url}/v1/control/policy"
+            assert httpx2.get(address, headers=headers).status_code == 200
+            one.ask("DELETE", f"/v1/keys/{key['id']}")
+            wait_for(lambda: httpx2.get(address, headers=headers).status_code == 401)
+
+
+def test_workers_answer_alike(tmp_path: Path) -> None:
+    with Running(tmp_path / "server", None, "--workers", "2") as server:
+        server.ask("PUT", "/v1/control/policies/default", [{"limit": 1}])
+        for _ in range(10):
+            assert server.ask("GET", "/v1/control/policy")["version"] == "1"
+        assert server.stop() == 0
+
+
+def serve(*options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error", "-m", "aden_transport", "serve", *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_another_team_has_keys_of_its_own(server: Running) -> None:
+    made = serve("--data", str(server.folder / "data"), "--new-team", "blue")
+    assert made.returncode == 0
+    token = made.stdout.split()[-1]
+    server.ask("PUT", "/v1/control/policies/default", [{"limit": 1}])
+    answer = httpx2.get(f"{server.url}/v1/control/policy", headers={"Authorization": f"Bearer {token}"})
+    assert answer.json()["budgets"] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--port", "70000"], "--port"),
+        (["--workers", "0"], "--workers"),
+        (["--tls-cert", "x"], "--tls-key"),
+        (["--database", "mysql://x/y"], "sqlite:///PATH or postgresql"),
+        (["--database", "postgresql://nobody@127.0.0.1:1/x"], "the database cannot be used"),
+    ],
+)
+def test_wrong_usage_says_what_to_give(options: list[str], words: str) -> None:
+    done = serve(*options)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
