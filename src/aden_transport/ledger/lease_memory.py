@@ -32,10 +32,9 @@ class MemoryLeases:
     is_shared = False
 
     def __init__(self, local: MemoryLedger, *, clock: Callable[[], float] = lease_clock) -> None:
-        self.owner = uuid.uuid4().hex
         self._local = local
         self._clock = clock
-        self._book = Book(born_at=clock())
+        self._begin()
         self._lock = threading.Lock()
         _all.add(self)
 
@@ -85,9 +84,13 @@ class MemoryLeases:
         self._local.seal(account.local_key)
 
     def _renew_in_child(self) -> None:
-        self.owner = uuid.uuid4().hex
         self._lock = threading.Lock()
-        self._book = Book(born_at=self._clock(), generation=self._book.generation)
+        self._begin()
+
+    def _begin(self) -> None:
+        self.owner = uuid.uuid4().hex
+        # The parent's sums are there in a child, and those of an owner before this one.
+        self._book = Book(born_at=self._clock(), tag=f"{self.owner[:8]}.")
 
 
 _all: weakref.WeakSet[MemoryLeases] = weakref.WeakSet()

@@ -15,7 +15,7 @@ from typing import Protocol
 from ..control.messages import Ask, Grant, State
 from .base import Unit
 
-__all__ = ["Account", "Book", "Looks", "NOBODY", "local_key", "of_local_key"]
+__all__ = ["Account", "Book", "Looks", "NOBODY", "of_local_key"]
 
 REST_S = 2.0
 """For so long the demand of late may go on without another word of the server."""
@@ -48,6 +48,8 @@ class Account:
 
     key: str
     generation: int
+    tag: str = ""
+    """Part of `local_key`, where several owners have used the same local ledger."""
     unit: Unit = "usd"
     also: tuple[str, ...] = ()
     expires_at: float = 0.0
@@ -100,7 +102,8 @@ class Account:
 
     @property
     def local_key(self) -> str:
-        return local_key(self.key, self.generation)
+        """What the local ledger knows its sums by."""
+        return f"{self.key}~{self.tag}{self.generation}"
 
     def is_usable(self, now: float) -> bool:
         return self.state == "open" and now < self.until
@@ -113,13 +116,8 @@ class Account:
         return self.denied is not None and level >= self.denied and self.is_fresh(now)
 
 
-def local_key(key: str, generation: int) -> str:
-    """What a local ledger knows the sums of a lease by."""
-    return f"{key}~{generation}"
-
-
 def of_local_key(key: str) -> str:
-    """The key of the fleet."""
+    """The key of the fleet, of an `Account.local_key`."""
     return key.rpartition("~")[0]
 
 
@@ -138,8 +136,9 @@ class Looks(Protocol):
 class Book:
     """All leases of an owner. Not safe for threads."""
 
-    def __init__(self, *, born_at: float, generation: int = 0, asker: str = "") -> None:
+    def __init__(self, *, born_at: float, generation: int = 0, asker: str = "", tag: str = "") -> None:
         self.born_at = born_at
+        self.tag = tag
         self.asker = asker
         self.generation = generation
         """The last that was opened, of any key: each opens with a number of its own."""
@@ -165,7 +164,7 @@ class Book:
         if account is None:
             self.generation += 1
             account = self.open[key] = Account(
-                key=key, generation=self.generation, unit=unit, also=also, expires_at=expires_at
+                key=key, generation=self.generation, tag=self.tag, unit=unit, also=also, expires_at=expires_at
             )
             account.busy_at = account.slack_from = now
             account.others_spent = self.remembered.pop(key, 0)
