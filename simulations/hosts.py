@@ -21,13 +21,14 @@ from aden_transport.ledger.sqlite import SqliteLedger
 
 from .world import Network, World
 
-__all__ = ["GONE", "Call", "Host", "Truth"]
+__all__ = ["EPOCH", "GONE", "Call", "Host", "Truth"]
 
 TICK_S = 1.0
 PATIENCE_S = 2.0
 FIRST_S, LONGEST_S = 0.01, 0.2
 """Pauses between two looks at a lease, longer than the product's: there is less to simulate."""
-EPOCH = 1_790_000_000.0
+EPOCH = 1_789_999_200.0 - 50.0
+"""When a schedule begins: soon an hour does."""
 HOLD_S = 600.0
 GONE: set[str] = set()
 """Processes that have ended, as `ledger.sqlite.is_gone` is to say."""

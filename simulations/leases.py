@@ -18,17 +18,21 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 from aden_transport.control.messages import Ask, Grant
 from aden_transport.ledger import sqlite
 from aden_transport.ledger.base import NEVER, Line
 from aden_transport.ledger.grants import Bounds
+from aden_transport.policy.index import ledger_key
+from aden_transport.policy.window import NO_PERIOD, Period, window_at
 
-from .fleet import RuleServer
-from .hosts import GONE, Call, Host, Truth
+from .fleet import RuleServer, Server
+from .hosts import EPOCH, GONE, Call, Host, Truth
+from .sql_server import SqlServer
 from .world import Network, World
 
 __all__ = ["Result", "run", "totalled"]
@@ -41,7 +45,7 @@ LENGTH_S = 120.0
 HEALED_S = 60.0
 """Of the end of a schedule: nothing befalls anybody any more, and calls go on."""
 HOSTS, CALLS = 5, 70
-WINDOW_S = 50.0
+PERIODS = {"windows": Period("hourly"), "rolling": Period("rolling", 300)}
 
 
 @dataclass
@@ -62,7 +66,7 @@ class Result:
 
 
 class Schedule:
-    def __init__(self, seed: int, folder: Path, *, store: str | None = None) -> None:
+    def __init__(self, seed: int, folder: Path, *, store: str | None = None, server: str = "rule") -> None:
         self.world = World(seed)
         self.random = self.world.random
         self.truth = Truth()
@@ -78,11 +82,15 @@ class Schedule:
         """Of a budget, without its window."""
         self.bounds: dict[str, int] = {}
         """By key: what may come to be billed on it at most."""
-        self.server = RuleServer(self.limit_of, bounds=BOUNDS)
-        self.server_is_up = True
         self.hold = draw.choice([10_000, 1_000_000, 20_000_000])
         self.limits["global"] = self.hold * CALLS * HOSTS // draw.choice([3, 4, 6])
         self.limits["customer"] = self.limits["global"] // 3
+        self.server: Server = (
+            RuleServer(self.limit_of, clock=self.wall, bounds=BOUNDS)
+            if server == "rule"
+            else SqlServer(self.budgets, folder=folder, clock=self.wall, bounds=BOUNDS)
+        )
+        self.server_is_up = True
         self.asked: dict[str, int] = {}
         """What calls would have cost, by key."""
         if store is None:
@@ -110,11 +118,28 @@ class Schedule:
         self.bounds.setdefault(key, limit)
         return limit
 
+    def budgets(self) -> list[dict[str, Any]]:
+        """The policy."""
+        period = {"windows": "hourly", "rolling": {"rolling": "5m"}}.get(self.kind, "none")
+        limit, own = [self.limits[name] / USD for name in ("global", "customer")]
+        found: list[dict[str, Any]] = [{"type": "global", "limit": limit, "period": period}]
+        if self.kind == "templates":
+            found.append({"type": "customer", "name": "*", "limit": own})
+        return found
+
+    def wall(self) -> float:
+        """Seconds since the epoch."""
+        return EPOCH + self.world.now
+
     def on_server(self, owner: str, asks: list[Ask]) -> list[Grant] | None:
-        return self.server.answer(owner, asks, self.world.now) if self.server_is_up else None
+        if not self.server_is_up:
+            return None
+        for ask in asks:
+            self.limit_of(ask.key)
+        return self.server.answer(owner, asks)
 
     def tick(self) -> None:
-        self.server.tick(self.world.now)
+        self.server.tick()
         self.world.after(1.0, self.tick)
 
     def change_limit(self) -> None:
@@ -125,14 +150,16 @@ class Schedule:
                 self.bounds[key] = max(self.bounds[key], limit)
             else:
                 # What is spent and granted may be billed all the same.
-                sums = self.server.sums[key]
-                self.bounds[key] = max(limit, sums.spent + sums.held)
+                self.bounds[key] = max(limit, sum(self.server.sums(key)))
+        self.server.set_limits()
 
     def stop_server(self) -> None:
         self.server_is_up = False
         self.world.after(self.random.uniform(0.1, 8.0), self.start_server)
 
     def start_server(self) -> None:
+        if not self.server_is_up:
+            self.server.restart()
         self.server_is_up = True
 
     # -- the hosts ----------------------------------------------------------------------------------
@@ -170,24 +197,22 @@ class Schedule:
         host.call(call, f"call {self.calls}")
 
     def lines(self, hold: int, *, degrades: bool = False) -> list[Line]:
-        now, limit = self.world.now, self.limits["global"]
+        limit = self.limits["global"]
         at = limit * 8 // 10 if degrades else NEVER
-        match self.kind:
-            case "windows":
-                return [Line(f"w{int(now // WINDOW_S)}|global", hold, hold // 2, limit_held=limit)]
-            case "rolling":
-                part = int(now // (WINDOW_S / 5))
-                older = tuple(f"r{number}|global" for number in range(part - 1, part - 6, -1) if number >= 0)
-                return [Line(f"r{part}|global", hold, hold // 2, limit_held=limit, also=older)]
-            case "templates":
-                own = self.limits["customer"]
-                customer = f"-|customer:{self.random.randrange(4)}"
-                return [
-                    Line("-|global", hold, hold // 2, limit_held=limit),
-                    Line(customer, hold, hold // 2, limit_held=own),
-                ]
-            case _:
-                return [Line("-|global", hold, hold // 2, limit_held=limit, degrade_at=at)]
+        window = window_at(PERIODS.get(self.kind, NO_PERIOD), "UTC", self.wall())
+        line = Line(
+            ledger_key("global", window),
+            hold,
+            hold // 2,
+            limit_held=limit,
+            degrade_at=at,
+            also=tuple([ledger_key("global", replace(window, name=name)) for name in window.older]),
+            expires_at=window.expires_at,
+        )
+        if self.kind != "templates":
+            return [line]
+        customer = f"-|customer:{self.random.randrange(4)}"
+        return [line, Line(customer, hold, hold // 2, limit_held=self.limits["customer"])]
 
     def befall(self) -> None:
         """Something happens to somebody."""
@@ -228,11 +253,12 @@ class Schedule:
         for host in self.hosts:
             host.ledger.close()
 
+    def close(self) -> None:
+        self.server.close()
+
     def result(self, seed: int) -> Result:
         result = Result(seed, truth=self.truth)
-        booked: dict[tuple[str, str], int] = {}
-        for (key, owner, _), lease in self.server.leases.items():
-            booked[owner, key] = booked.get((owner, key), 0) + lease.booked
+        booked = self.server.booked()
         charged = {
             (owner, key): amount for owner, of in self.truth.charged.items() for key, amount in of.items()
         }
@@ -243,14 +269,14 @@ class Schedule:
             elif is_there > was and name[0] not in self.truth.lost:
                 result.double.append(f"{name}: {is_there} > {was}")
             result.disputed += max(0, is_there - was)
-        for key, sums in self.server.sums.items():
-            if sums.spent != sum(amount for (_, of), amount in booked.items() if of == key) or sums.held:
-                result.double.append(f"{key}: {sums}")
         for key, bound in self.bounds.items():
+            spent, held = self.server.sums(key)
+            if held or spent != sum(amount for (_, of), amount in booked.items() if of == key):
+                result.double.append(f"{key}: {spent} spent, {held} held")
             keys = [key]
             if self.kind == "rolling":
-                part = int(key.partition("|")[0][1:])
-                keys += [f"r{number}|global" for number in range(part - 1, part - 6, -1)]
+                stamp, _, part = key.partition("|")[0].partition(".")
+                keys += [f"{stamp}.{number}|global" for number in range(int(part) - 60, int(part))]
             billed = sum(self.truth.billed[each] for each in keys)
             if billed > bound:
                 result.over_bound.append(f"{key}: {billed} > {bound}")
@@ -273,11 +299,15 @@ def processes_that_end() -> Iterator[None]:
         yield
 
 
-def run(seed: int, *, store: str | None = None) -> Result:
+def run(seed: int, *, store: str | None = None, server: str = "rule") -> Result:
+    """What becomes of one schedule. `store`: of the hosts, else as the seed says."""
     with processes_that_end(), tempfile.TemporaryDirectory(dir=_fast_folder()) as folder:
-        schedule = Schedule(seed, Path(folder), store=store)
-        schedule.run()
-        return schedule.result(seed)
+        schedule = Schedule(seed, Path(folder), store=store, server=server)
+        try:
+            schedule.run()
+            return schedule.result(seed)
+        finally:
+            schedule.close()
 
 
 def _fast_folder() -> str | None:
@@ -302,10 +332,11 @@ def main() -> int:
     parser.add_argument("--schedules", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0, help="the first one")
     parser.add_argument("--store", choices=["memory", "sqlite"])
+    parser.add_argument("--server", choices=["rule", "sql"], default="rule")
     given = parser.parse_args()
     began, results = time.perf_counter(), list[Result]()
     for seed in range(given.seed, given.seed + given.schedules):
-        results.append(run(seed, store=given.store))
+        results.append(run(seed, store=given.store, server=given.server))
         each = results[-1]
         if not each.is_right:
             print(f"seed {seed}:", *each.over_bound, *each.lost, *each.double, sep="\n  ")

@@ -31,7 +31,7 @@ class Answered(LeasedLedger):
     def answer(self) -> None:
         now = self.clock()
         asks = self.due(now)
-        self.take(self.server.answer(self.owner, asks, now), now)
+        self.take(self.server.answer(self.owner, asks), now)
 
     def reserve(self, op_id: str, candidates: Sequence[Sequence[Line]], **given: Any) -> Outcome:
         while True:
@@ -62,7 +62,7 @@ def leased(limit: int | None) -> dict[str, Store]:
 
 
 def answered(ledger: Answered, limit: int | None) -> Answered:
-    ledger.server = RuleServer(lambda _: limit)
+    ledger.server = RuleServer(lambda _: limit, clock=ledger.clock)
     return ledger
 
 
