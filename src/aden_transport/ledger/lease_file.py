@@ -72,19 +72,27 @@ class FileLeases:
 
     @property
     def owner(self) -> str:
-        if self._owner is None:
-            with self._book():
-                pass
+        self._begin()
         assert self._owner is not None
         return self._owner
 
+    def _begin(self) -> None:
+        """See whose file it is, and of which boot, before anything in it is believed."""
+        if self._owner is None:
+            with self._book():
+                pass
+
     def find(self, key: str) -> Account | None:
         return self._last.open.get(key)
+
+    def remembered(self, key: str) -> int:
+        return self._remembered.get(key, 0)
 
     def prepare(self, lines: Iterable[Line], now: float, *, anew: bool = False) -> bool:
         stale = [line for line in lines if anew or now - self._read_at.get(line.key, -math.inf) > STALE_S]
         if not stale:
             return False
+        self._begin()
         missing = [line for line in stale if not self._read(line.key, now)]
         if not missing:
             return False
@@ -215,7 +223,7 @@ def _begin_anew(book: _HostBook, db: sqlite3.Connection, boot: str, now: float) 
     """After the machine was started anew: where it lost its power, the file may lack the last moments. So
     nothing of what was leased before is freed, and times of another clock mean nothing."""
     looks = _Looks(db)
-    for account in book:
+    for account in list(book):
         looks.seal(account)
         account.lost, account.final = True, False
         for name in TIMES:

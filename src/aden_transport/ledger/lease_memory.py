@@ -41,6 +41,9 @@ class MemoryLeases:
     def find(self, key: str) -> Account | None:
         return self._book.open.get(key)
 
+    def remembered(self, key: str) -> int:
+        return self._book.remembered.get(key, 0)
+
     def prepare(self, lines: Iterable[Line], now: float, *, anew: bool = False) -> bool:
         missing = [line for line in lines if anew or line.key not in self._book.open]
         if not missing:

@@ -52,6 +52,10 @@ class Leases(Protocol):
         """The lease under which calls of `key` begin, as far as this process knows. Does no I/O."""
         ...
 
+    def remembered(self, key: str) -> int:
+        """What was spent on a key that has no lease, when its last one ended. Does no I/O."""
+        ...
+
     def prepare(self, lines: Iterable[Line], now: float, *, anew: bool = False) -> bool:
         """Have a lease for each key, with nothing granted where it is new; whether one is. `anew`: what this
         process knows is out of date."""
@@ -280,7 +284,9 @@ class LeasedLedger:
         return {line.key: self._view(line, now, beyond) for line in fleet}
 
     def _view(self, line: Line, now: float, beyond: Mapping[str, int | None] | None = None) -> View:
-        account = self.leases.find(line.key) or Account(key=line.key, generation=0)
+        account = self.leases.find(line.key)
+        if account is None:
+            account = Account(key=line.key, generation=0, others_spent=self.leases.remembered(line.key))
         granted = account.granted if account.is_usable(now) else 0
         if beyond is not None and line.key in beyond:
             granted = _with_allowance(account, beyond[line.key])
