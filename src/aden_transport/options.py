@@ -210,7 +210,7 @@ class MeterOptions:
         return MeterOptions(**{**{name: getattr(self, name) for name in self.__slots__}, **changes})
 
     def completed(self) -> MeterOptions:
-        """With what the environment says of the server, where nothing else is said.
+        """With what `ledger` or the environment says of the server, where nothing else is said.
 
         Raises: ConfigurationError for an address or a key in the environment that cannot be used.
         """
@@ -218,8 +218,11 @@ class MeterOptions:
         changes: dict[str, Any] = {}
         if self.api_key is None and key:
             changes["api_key"] = key
-        if self.server_url is None and url and (key or self.api_key):
-            changes["server_url"] = url
+        ledger = (
+            self.ledger if self.ledger is not None and self.ledger.startswith(("https:", "http:")) else ""
+        )
+        if self.server_url is None and (ledger or url) and (key or self.api_key):
+            changes["server_url"] = ledger or url
         return self.replaced(**changes) if changes else self
 
     def __repr__(self) -> str:

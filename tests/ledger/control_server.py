@@ -18,7 +18,7 @@ from ..server.kit import new_team
 from ..server.postgres import new_database
 from .served import Served
 
-__all__ = ["NOON", "ledgers", "over_http", "server_postgresql", "server_sqlite"]
+__all__ = ["NOON", "ledgers", "live_server", "over_http", "server_postgresql", "server_sqlite"]
 
 NOON = 1_790_000_000.0
 PATIENT = 30.0
@@ -71,7 +71,7 @@ def over_http(_: Path) -> Iterator[HttpLedger]:
     """Of a server process, whose clock stands at noon."""
     found = ledgers("sqlite")
     team = new_team(found.storage)
-    ledger = Overseen(_served(), found.of(team.id), team.token)
+    ledger = Overseen(frozen_server(), found.of(team.id), team.token)
     try:
         yield ledger
     finally:
@@ -79,7 +79,16 @@ def over_http(_: Path) -> Iterator[HttpLedger]:
 
 
 @cache
-def _served() -> Served:
+def frozen_server() -> Served:
+    """A server process, whose clock stands at noon."""
     served = Served(str(ledgers("sqlite").storage.url), now=NOON)
+    atexit.register(served.close)
+    return served
+
+
+@cache
+def live_server() -> Served:
+    """A server process whose clock goes, over the same database."""
+    served = Served(str(ledgers("sqlite").storage.url))
     atexit.register(served.close)
     return served

@@ -22,15 +22,20 @@ ROOT = Path(__file__).parents[2]
 class Served:
     """The server process over a database whose tables are there."""
 
-    def __init__(self, address: str, *, port: int | None = None, now: float | None = None) -> None:
+    def __init__(self, address: str, *, now: float | None = None, wait: bool = True) -> None:
         self.address, self.now = address, now
-        self.port = port or free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.start()
+        if wait:
+            self.wait()
 
     def start(self) -> None:
         given = [self.address, str(self.port), *([] if self.now is None else [repr(self.now)])]
         self.process = subprocess.Popen([sys.executable, "-m", "tests.ledger.served", *given], cwd=ROOT)
+
+    def wait(self) -> None:
+        """Until it answers."""
         wait_for(self._answers)
 
     def kill(self) -> None:

@@ -27,6 +27,7 @@ from ..control.messages import Paths
 from ..control.options import is_loopback, server_address
 from ..errors import LedgerUnavailable
 from .base import Intent, Line, Outcome, Spooled, Totals, Unit
+from .leased import is_fleet_key
 from .pace import Move, Turn
 from .pace_memory import Paces
 from .wire import escaped, line_json, outcome_of, totals_of
@@ -70,6 +71,11 @@ class HttpLedger:
 
     def __repr__(self) -> str:
         return f"HttpLedger({self.url!r})"
+
+    @staticmethod
+    def is_fleet(key: str) -> bool:
+        """Whether the server's budgets are charged with what is spent on `key`."""
+        return is_fleet_key(key)
 
     # -- a call -------------------------------------------------------------------------------------
 

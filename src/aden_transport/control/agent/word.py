@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from ...core.reserve import Money
 from ...ledger.base import NEVER, Line, Outcome
-from ...ledger.leased import LeasedLedger
 from ...policy import Explanation, Match, OnUnknown, Plan, Verdict
 from ...policy.values import Unknown
 from .hybrid import Standing, draw_of, is_asked_about, may_be_overruled
@@ -65,8 +64,8 @@ class Word:
     def after(
         self, exchange: Exchange, money: Money, plan: Plan, outcome: Outcome, verdict: Verdict
     ) -> Verdict:
-        """Only an original server is asked: with leases, what is held is known to be there."""
-        if isinstance(money.budgets.ledger, LeasedLedger):
+        """Only an original server is asked: what is held at ours, or under its leases, is known to be there."""
+        if hasattr(money.budgets.ledger, "is_fleet"):
             return verdict
         return self._validated(exchange, money, plan, outcome, verdict)
 
