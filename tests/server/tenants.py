@@ -17,7 +17,19 @@ from aden_transport.control.server.access import SCOPES, Scope, create_key, crea
 from aden_transport.control.server.storage import Storage
 from aden_transport.control.server.tables import metadata
 
-__all__ = ["PUBLIC", "SECRET", "Role", "Tried", "Victim", "attempts", "fill", "roles", "rows_of", "try_all"]
+__all__ = [
+    "PUBLIC",
+    "SECRET",
+    "Role",
+    "Tried",
+    "Victim",
+    "attempts",
+    "body_for",
+    "fill",
+    "roles",
+    "rows_of",
+    "try_all",
+]
 
 SECRET = "canary-7c1f-of-the-victim"
 """Stands in all that the victim has stored, and in no id."""
@@ -182,11 +194,11 @@ def attempts(schema: Mapping[str, Any], victim: Victim, chance: random.Random) -
                 chance.choice(
                     [{}, {"X-Policy-ID": "victims-policy"}, {"X-SDK-Instance-ID": "victims-instance"}]
                 ),
-                _body(path, victim, chance) if method in ("post", "put", "patch") else None,
+                body_for(path, victim, chance) if method in ("post", "put", "patch") else None,
             )
 
 
-def _body(path: str, victim: Victim, chance: random.Random) -> Any:
+def body_for(path: str, victim: Victim, chance: random.Random) -> Any:
     ids = victim.ids
     line = {"key": ids["key"], "hold": 1, "expected": 1, "unit": "usd", "also": [], "expires_at": 0}
     event = {"event_id": ids["event_id"], "provider": "openai", "cost_nano_usd": 5, "team_id": victim.team_id}

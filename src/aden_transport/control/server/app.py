@@ -37,6 +37,7 @@ from .deliveries import AlertSettings, Deliverer
 from .leases import Leases
 from .ledger import Ledgers
 from .metrics import Metered, Metrics
+from .openapi import describe
 from .retention import Keeper, Retention
 from .rooms import Rooms
 from .storage import Storage
@@ -128,6 +129,7 @@ def create_app(
         app.include_router(router)
     app.add_middleware(Metered, metrics=metrics)
     app.add_middleware(Named)
+    describe(app)
     return app
 
 

@@ -32,38 +32,9 @@ MAX_WAIT_S = 30.0
 LOOK_S = 0.5
 """Between two looks for new events, while someone waits for them."""
 MAX_PAGE = 1000
-BATCH = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["events"],
-                    "properties": {
-                        "events": {
-                            "type": "array",
-                            "maxItems": MAX_BATCH_EVENTS,
-                            "items": {
-                                "type": "object",
-                                "properties": {
-                                    "event_type": {"enum": ["metric", "control", "heartbeat", "error"]},
-                                    "event_id": {"type": "string", "maxLength": 200},
-                                    "timestamp": {"type": "string", "format": "date-time"},
-                                    "settled": {"type": "boolean"},
-                                    "data": {"type": "object"},
-                                },
-                            },
-                        }
-                    },
-                }
-            }
-        },
-    }
-}
 
 
-@router.post(Paths.events, openapi_extra=BATCH)
+@router.post(Paths.events)
 async def post_events(
     request: Request,
     caller: Annotated[Caller, Depends(allowed("ingest"))],
