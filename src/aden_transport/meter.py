@@ -363,8 +363,10 @@ def agent_of(options: MeterOptions, former: Meter | None) -> ControlAgent | None
 
 def observed(agent: ControlAgent, emit: Callable[[MetricEvent], object], event: MetricEvent) -> None:
     """An event goes to the server and to the emitters."""
-    agent.observe(event)
-    emit(event)
+    try:
+        emit(event)  # first: it has the hold ended, by what the event says before it is read
+    finally:
+        agent.observe(event)
 
 
 def callback_delivery(callback: Any, options: MeterOptions) -> CallbackDelivery | None:

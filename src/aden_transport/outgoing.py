@@ -119,7 +119,7 @@ class Outgoing:
 
     def address(self, intent: Intent, *, emitted: bool, settled: bool) -> Intent:
         """`intent`, for what becomes of it if nobody ends its call."""
-        return {**intent, "sending": self._sending(settled), "emitted": emitted}
+        return {**intent, "sending": list(self._sending(settled)), "emitted": emitted}
 
     def spooled(self, event: MetricEvent, *, emitted: bool, settled: bool) -> Spooled:
         """`event` as it is kept."""

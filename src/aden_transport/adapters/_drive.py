@@ -268,8 +268,9 @@ def _on_a_loop() -> bool:
             pass
         else:
             return True
-    trio = sys.modules.get("trio")
-    return trio is not None and trio.lowlevel.in_trio_run()
+    # Another thread may be importing it just now.
+    lowlevel = getattr(sys.modules.get("trio"), "lowlevel", None)
+    return lowlevel is not None and lowlevel.in_trio_run()
 
 
 def _warn_of_loop() -> None:

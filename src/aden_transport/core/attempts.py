@@ -243,8 +243,9 @@ def _forget_old(now: float) -> None:
 
 def _current_task() -> Any:
     """The asyncio or trio task that runs here, or None."""
-    if (trio := sys.modules.get("trio")) is not None and trio.lowlevel.in_trio_run():
-        return trio.lowlevel.current_task()
+    lowlevel = getattr(sys.modules.get("trio"), "lowlevel", None)  # None while it is being imported
+    if lowlevel is not None and lowlevel.in_trio_run():
+        return lowlevel.current_task()
     asyncio = sys.modules.get("asyncio")
     try:
         return asyncio.current_task() if asyncio is not None else None

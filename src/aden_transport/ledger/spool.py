@@ -62,7 +62,8 @@ def left(intent: str, *, hold: int | None, candidate: int) -> Spooled:
     sending, emitted = told.pop("sending", None), told.pop("emitted", True)
     told |= {"hold": hold, "candidate": candidate}
     text, event_id = str(_json.dumps(told), "utf-8"), str(told["event"]["event_id"])
-    return Spooled(event_id, text, emitted, None if sending is None else Sending(*sending))
+    known = isinstance(sending, list) and len(sending) == len(Sending._fields)
+    return Spooled(event_id, text, emitted, Sending(*sending) if known else None)
 
 
 def _number(event_id: str) -> int:

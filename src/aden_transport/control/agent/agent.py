@@ -200,6 +200,8 @@ class ControlAgent:
     def call_for(self, task: Task) -> None:
         """Have a task done as soon as may be. Any thread may call."""
         self.errands.called.add(task)
+        if not self.loop.is_running:
+            self.start()  # in a child that was forked, by its first call
         self.loop.wake()
 
     def bring(self, outgoing: Outgoing) -> None:
