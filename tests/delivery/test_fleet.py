@@ -41,7 +41,7 @@ def test_programs_and_server_are_killed_at_any_moment(tmp_path: Path) -> None:
 def test_events_of_an_outage_come_over_a_line_that_breaks(tmp_path: Path) -> None:
     with Server(tmp_path) as server:
         server.put(budgets=[BUDGET])
-        line = Line(server.port, seed=3, after=(20_000, 200_000))
+        line = Line(server.port, seed=3, after=(300, 30_000))
         url = f"http://127.0.0.1:{line.port}"
         with caller(tmp_path, url, server.key, 1) as program:
             program.communicate(timeout=100)
