@@ -1,13 +1,17 @@
-"""How long an event loop stands still while its calls ask one SQLite file that four processes write.
+"""How long an event loop stands still while its calls ask one SQLite file that four processes write, or while
+the control server does not answer.
 
-`python -m benchmarks.loop_stall [SECONDS]`: milliseconds by which a task that sleeps 1 ms wakes late,
-without a policy, with the ledger in memory, and with a file that three other processes write without a pause,
-who make reserves and settlements as fast as they can. The calls are real ones, over an in-memory transport.
+`python -m benchmarks.loop_stall [SECONDS]`: milliseconds by which a task that sleeps 1 ms wakes late, in the
+program alone, metered without a policy, with the ledger in memory, with a file that three other processes
+write without a pause, who make reserves and settlements as fast as they can, and with a control server that
+takes requests and says nothing, the agent being a task of the loop. The calls are real ones, over an
+in-memory transport.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import tempfile
@@ -16,7 +20,13 @@ from pathlib import Path
 
 import httpx2
 
-from aden_transport import MeterOptions, create_memory_emitter, instrument, uninstrument
+from aden_transport import (
+    MeterOptions,
+    create_memory_emitter,
+    instrument,
+    instrument_async,
+    uninstrument_async,
+)
 
 POLICY = {"type": "global", "period": "none", "limit": 1e6, "limitAction": "block"}
 BODY = {"model": "gpt-4o", "max_tokens": 10, "messages": [{"role": "user", "content": "hi"}]}
@@ -27,6 +37,14 @@ ANSWER = {
     "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "hi"}}],
     "usage": {"prompt_tokens": 8, "completion_tokens": 1, "total_tokens": 9},
 }
+HANGS = """
+import socket
+server = socket.create_server(("127.0.0.1", 0))
+print(server.getsockname()[1], flush=True)
+taken = []
+while True:
+    taken.append(server.accept()[0])
+"""
 TICK_S = 0.001
 CALLERS = 8
 PAUSE_S = 0.005
@@ -35,10 +53,12 @@ PAUSE_S = 0.005
 
 def main(seconds: float) -> None:
     for name, ledger, writers in (
+        ("without us", None, 0),
         ("no policy", None, 0),
         ("memory", "memory", 0),
         ("sqlite, alone", "sqlite", 0),
         ("sqlite, one of 4", "sqlite", 3),
+        ("server hangs", "server", 0),
     ):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "ledger.sqlite3")
@@ -47,7 +67,14 @@ def main(seconds: float) -> None:
                 subprocess.Popen([sys.executable, "-m", "benchmarks.ledger", "hammer", str(path)])
                 for _ in range(writers)
             ]
-            late, waits = asyncio.run(measured(address, seconds))
+            if ledger == "server":
+                os.environ["XDG_STATE_HOME"] = folder
+                others.append(
+                    hanging := subprocess.Popen([sys.executable, "-c", HANGS], stdout=subprocess.PIPE)
+                )
+                assert hanging.stdout is not None
+                address = f"http://127.0.0.1:{hanging.stdout.readline().decode().strip()}"
+            late, waits = asyncio.run(measured(address, seconds, metered=name != "without us"))
             for other in others:
                 other.kill()
                 other.wait()
@@ -56,10 +83,17 @@ def main(seconds: float) -> None:
         )
 
 
-async def measured(ledger: str | None, seconds: float) -> tuple[list[float], list[float]]:
-    """Milliseconds: how late the loop was, and how long calls took."""
-    policy = None if ledger is None else POLICY
-    instrument(MeterOptions(policy=policy, ledger=ledger, emit_metric=create_memory_emitter(max_events=10)))
+async def measured(
+    address: str | None, seconds: float, *, metered: bool = True
+) -> tuple[list[float], list[float]]:
+    """Milliseconds: how late the loop was, and how long calls took. `address`: of a ledger, or of a
+    server."""
+    memory = create_memory_emitter(max_events=10)
+    if address is not None and address.startswith("http"):
+        await instrument_async(MeterOptions(api_key="key", server_url=address, emit_metric=memory))
+    elif metered:
+        policy = None if address is None else POLICY
+        instrument(MeterOptions(policy=policy, ledger=address, emit_metric=memory))
     late: list[float] = []
     waits: list[float] = []
     end = time.perf_counter() + seconds + 0.5
@@ -72,7 +106,8 @@ async def measured(ledger: str | None, seconds: float) -> tuple[list[float], lis
             await asyncio.sleep(TICK_S)
             late.append((time.perf_counter() - begin - TICK_S) * 1e3)
         await asyncio.gather(*callers)
-    uninstrument()
+    # Where the server hangs this takes its 5 seconds.
+    await uninstrument_async()
     return late, waits
 
 

@@ -19,7 +19,8 @@ OPTIONAL = {"aden_transport.adapters.aiohttp": "aiohttp"}
 def submodules() -> list[str]:
     names = []
     for path in sorted(PACKAGE.rglob("*.py")):
-        if path.parent.name == "hook":  # run by other Pythons as they start, imported by none of ours
+        # Run by other Pythons as they start, and by Alembic; imported by none of ours.
+        if path.parent.name == "hook" or path.parts[-2:] == ("migrations", "env.py"):
             continue
         parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
         names.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))

@@ -266,7 +266,7 @@ class Exchange:
         budgets = money.budgets
         self._move(RESERVING)
         self.money = money
-        if budgets.inline:
+        if budgets.inline or budgets.asks_nothing(self):
             return self.consulted(budgets.ask(self, money))
         return budgets.consult(self, money)
 

@@ -141,6 +141,11 @@ class Server(Protocol):
         """Before anything is held; None: go on."""
         ...
 
+    def is_heard(self) -> bool:
+        """Whether `before` has nothing to say about any call. Called for every call; starts what has to
+        run."""
+        ...
+
     def lines(self, money: Money, lines: Sequence[Sequence[Line]]) -> Sequence[Sequence[Line]]:
         """What is reserved."""
         ...
@@ -298,6 +303,17 @@ class Budgets:
             self.ledger.release(op_id)
         except LedgerUnavailable:
             later(partial(self.ledger.release, op_id))
+
+    def asks_nothing(self, exchange: Exchange) -> bool:
+        """Whether no budget and no rule has anything to do with the call, so that no store is asked."""
+        index = self.index
+        return (
+            self.begin is None
+            and not index.has_rules
+            and (self.server is None or self.server.is_heard())
+            and not active_runs()
+            and not index.match(exchange.metadata or EMPTY, exchange.started_at)
+        )
 
     def consult(self, exchange: Exchange, money: Money) -> Consult:
         """`ask`, of a store that does I/O, as a step."""

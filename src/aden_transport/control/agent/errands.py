@@ -181,7 +181,9 @@ class Errands:
         if not in_force.is_ours and not await self._off_loop(self._note_sums):
             return PUT_OFF_S
         headers = {"if-none-match": in_force.etag} if in_force.etag else {}
-        answer = await self._server.get(Paths.policy, headers=headers, most=MAX_POLICY)
+        # A server of ours tells sums with its grants.
+        path = f"{Paths.policy}?spent=false" if session.is_ours else Paths.policy
+        answer = await self._server.get(path, headers=headers, most=MAX_POLICY)
         session.met(ours=answer.is_ours, now=time.monotonic())
         if answer.status == 304:
             in_force.confirm()

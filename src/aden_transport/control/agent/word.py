@@ -46,6 +46,14 @@ class Word:
             return later(money)
         return None
 
+    def is_heard(self) -> bool:
+        agent = self._agent
+        if not agent.loop.is_running:
+            agent.start()
+        if agent.in_force.received is not None:
+            return True
+        return agent.known.is_set() and self._said != "block"
+
     def _before_any_policy(self, money: Money) -> Verdict | None:
         agent = self._agent
         if not agent.known.is_set() and time.monotonic() < agent.started_at + self._options.wait_s:
