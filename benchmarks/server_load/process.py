@@ -1,4 +1,4 @@
-"""A control server for `benchmarks.server_load`: database and port as arguments."""
+"""A control server for this package: database and port as arguments."""
 
 from __future__ import annotations
 
