@@ -75,6 +75,7 @@ if TYPE_CHECKING:
         update_options,
     )
     from .logs import configure_logging
+    from .on_return import flush_on_return
     from .options import MeterOptions
     from .pricing import Price
     from .reports import Report, summarize
@@ -141,6 +142,7 @@ _HOMES = {
         "update_options",
     ),
     "logs": ("configure_logging",),
+    "on_return": ("flush_on_return",),
     "options": ("MeterOptions",),
     "pricing": ("Price",),
     "reports": ("Report", "summarize"),
@@ -186,6 +188,7 @@ __all__ = [
     "find_cancelled",
     "flush",
     "flush_async",
+    "flush_on_return",
     "get_budget_status",
     "get_control_agent",
     "get_instrumented_sdks",

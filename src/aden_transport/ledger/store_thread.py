@@ -18,6 +18,7 @@ from weakref import WeakSet
 
 from .._fork import on_fork_in_child
 from .._guard import internal_fault
+from .._threads import may_start_threads
 from ..errors import LedgerUnavailable
 
 __all__ = ["Question", "StoreThread"]
@@ -154,6 +155,8 @@ class StoreThread:
                     self._start()
 
     def _start(self) -> bool:
+        if not may_start_threads():
+            return False
         thread = threading.Thread(target=self._run, name="aden-ledger", daemon=True)
         self._thread = thread
         try:

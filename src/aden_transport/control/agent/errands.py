@@ -12,6 +12,7 @@ import anyio
 
 from ... import __version__
 from ..._guard import internal_fault
+from ..._threads import may_start_threads
 from ..messages import Ask, Grant, Paths
 from .aden_events import Health, heartbeat
 from .delivery import Post, Reply, encodings_of
@@ -34,6 +35,8 @@ PUT_OFF_S, MOST_PUT_OFF = 0.1, 20
 """For so long, and so many times, an original server is not asked for its sums while events are under way."""
 LONGEST_PAUSE_S = 1.0
 NANO = 1_000_000_000
+AT_ONCE: frozenset[Task] = frozenset({"policy", "leases", "heartbeat"})
+"""What is asked in a flush that nothing runs beside."""
 OURS = frozenset({"gzip"})
 """What a server of ours accepts, where it does not say more."""
 T = TypeVar("T")
@@ -58,11 +61,25 @@ class Errands:
     def flush(self, timeout: float) -> bool:
         agent, deadline = self._agent, time.monotonic() + timeout
         agent.couriers.end()
-        if not agent.loop.is_here and agent.start():
+        if not may_start_threads() and not agent.loop.is_running:
+            agent.loop.run_here(partial(self._run_once, timeout))
+        elif not agent.loop.is_here and agent.start():
             while not agent.couriers.can_wait and time.monotonic() < deadline:
                 agent.loop.wake()
                 time.sleep(0.005)
         return agent.couriers.is_done
+
+    async def _run_once(self, timeout: float) -> None:
+        """All that is due, where nothing of ours runs between two flushes."""
+        await self.open()
+        try:
+            with anyio.move_on_after(timeout):
+                for task in self.due():
+                    if task in AT_ONCE:
+                        await self.carry_out(task)
+                await self._bring_all()
+        finally:
+            await self.close()
 
     # -- of the loop --------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import anyio
 
 from ..._guard import internal_fault
+from ..._threads import may_start_threads
 from ...emitters._reentry import emitting_context
 from .session import Task
 
@@ -104,6 +105,8 @@ class Loop:
         with self._lock:
             if self.is_running:
                 return True
+            if not may_start_threads():
+                return False
             self._begin()
             thread = threading.Thread(target=self._run_thread, name="aden-control", daemon=True)
             self._thread = thread
@@ -114,6 +117,19 @@ class Loop:
                 internal_fault("control thread", exc)
                 return False
             return True
+
+    def run_here(self, run: Callable[[], Awaitable[None]]) -> None:
+        """Run `run` on a loop of this thread, where nothing else runs."""
+        with self._lock:
+            if self.is_running:
+                return
+            self._begin()
+        try:
+            emitting_context().run(anyio.run, run)
+        except BaseException as exc:  # noqa: BLE001 - the caller's own work is over, and has succeeded or not
+            internal_fault("control", exc)
+        finally:
+            self._end()
 
     def start_task(self) -> bool:
         """Run as a task of the loop that this thread is running; whether it does. False without a loop."""

@@ -1,0 +1,99 @@
+"""The tests of `test_fleet.py` at full length, with figures: `scripts/delivery`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from .fleet import Line, Server, caller, eventually, figures
+
+BUDGET = {"id": "b1", "name": "All", "type": "global", "limit": 1_000_000.0, "limitAction": "kill"}
+
+
+def said(what: str, server: Server, folder: Path, seconds: float) -> bool:
+    found = figures(server, folder / "acks")
+    wrong = server.spent() - found.charged_nano
+    print(
+        f"{what}: events={found.acknowledged} stored={found.stored} lost={found.lost} double={found.double} "
+        f"spent_minus_charged={wrong} seconds={seconds:.0f}",
+        flush=True,
+    )
+    return not (found.lost or found.double or wrong or found.stored < found.acknowledged)
+
+
+def finish(folder: Path, server: Server) -> None:
+    with caller(folder, server.url, server.key, 1) as program:
+        assert program.communicate(timeout=300)[0].split() == ["called", "True"]
+
+
+def outage(folder: Path, count: int, outage_s: float) -> bool:
+    """`count` calls while the server is away, and a line that breaks when it is back."""
+    begun = time.monotonic()
+    with Server(folder) as server:
+        server.put(budgets=[BUDGET])
+        line = Line(server.port, seed=3, after=(1_000, 600_000))
+        url = f"http://127.0.0.1:{line.port}"
+        with caller(folder, url, server.key, 1) as program:
+            program.communicate(timeout=100)
+        server.kill()
+        down = time.monotonic()
+        with caller(folder, url, server.key, count, "wait") as program:
+            assert program.stdout is not None
+            assert program.stdout.readline() == "called\n"
+            time.sleep(max(0.0, outage_s - (time.monotonic() - down)))
+            server.start()
+            up = time.monotonic()
+            program.communicate(timeout=600)
+        line.is_whole = True
+        finish(folder, server)
+        print(f"caught up in {time.monotonic() - up:.0f} s, connections broken: {line.broken}", flush=True)
+        line.close()
+        return said("outage", server, folder, time.monotonic() - begun)
+
+
+def kills(folder: Path, count: int) -> bool:
+    begun = time.monotonic()
+    with Server(folder) as server:
+        server.put(budgets=[BUDGET])
+        acks = folder / "acks"
+        for number in range(count):
+            with caller(folder, server.url, server.key, 100_000, "wait") as program:
+                before = len(acks.read_text()) if acks.exists() else 0
+                eventually(lambda: acks.exists() and len(acks.read_text()) > before)  # noqa: B023
+                time.sleep(number % 10 / 10)
+                if number % 5 == 4:
+                    server.kill()
+                    server.start()
+                program.send_signal(signal.SIGKILL)
+        finish(folder, server)
+        return said("kills", server, folder, time.monotonic() - begun)
+
+
+def forks(folder: Path, count: int) -> bool:
+    begun = time.monotonic()
+    with Server(folder) as server:
+        server.put(budgets=[BUDGET])
+        with caller(folder, server.url, server.key, count, "fork") as program:
+            assert program.communicate(timeout=count * 5.0)[0].split() == ["called", "True"]
+        finish(folder, server)
+        return said("forks", server, folder, time.monotonic() - begun)
+
+
+def main(names: list[str]) -> int:
+    runs = {
+        "outage": lambda folder: outage(folder, 100_000, 60.0),
+        "kills": lambda folder: kills(folder, 60),
+        "forks": lambda folder: forks(folder, 1000),
+    }
+    good = True
+    for name in names or list(runs):
+        with tempfile.TemporaryDirectory() as folder:
+            good = runs[name](Path(folder)) and good
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
