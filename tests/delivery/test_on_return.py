@@ -11,7 +11,6 @@ from wsgiref.util import FileWrapper, setup_testing_defaults
 
 import httpx2
 import pytest
-from ..interop.original_server import KEY, OriginalServer
 
 from aden_transport import (
     ConfigurationError,
@@ -22,6 +21,8 @@ from aden_transport import (
     uninstrument,
 )
 from aden_transport._threads import forbid_threads
+
+from ..interop.original_server import KEY, OriginalServer
 
 ANSWER = {
     "model": "gpt-4o",
