@@ -72,7 +72,7 @@ class Word:
     def after(
         self, exchange: Exchange, money: Money, plan: Plan, outcome: Outcome, verdict: Verdict
     ) -> Verdict:
-        """Only an original server is asked: what is held at ours, or under its leases, is known to be there."""
+        """Only an original server is asked: what is held at ours, or under leases, is known to be there."""
         if hasattr(money.budgets.ledger, "is_fleet"):
             return verdict
         return self._validated(exchange, money, plan, outcome, verdict)
