@@ -22,7 +22,7 @@ from .errors import ConfigurationError
 from .logs import configure_from_environment
 from .meter import Meter, classifier, meters, orphans, state
 from .options import MeterOptions
-from .process_end import at_process_end, look_for_pools
+from .process_end import at_process_end, forget_sigterm, look_for_pools, look_for_sigterm
 from .vendors import VENDORS
 
 if TYPE_CHECKING:
@@ -292,6 +292,8 @@ def _instrument(options: MeterOptions | None) -> Meter | None:
         _update_seams()
     _put_seams()
     look_for_pools()
+    if meter.has_last_words:
+        look_for_sigterm()
     _warm(meter)
     if old is not None:
         _log.warning("instrument() was called again with other options; they replace the former ones")
@@ -348,6 +350,7 @@ def _take_all() -> list[Meter]:
             taken.append(state.everything)
         state.everything = None
         state.vendors.clear()
+        forget_sigterm()
         _apply_preferences(None)
         _update_seams()
     return taken

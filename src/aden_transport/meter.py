@@ -242,6 +242,11 @@ class Meter:
         told = [each.close(timeout) for each in self._callbacks]
         return all(told)
 
+    @property
+    def has_last_words(self) -> bool:
+        """Whether a process that ends without them leaves something for others to find out."""
+        return self.agent is not None or (self.budgets is not None and not self.budgets.inline)
+
     def end_open_calls(self) -> None:
         """At the interpreter's exit: what is still open gets its event, with what was seen."""
         for exchange in list(self.settings.open.values()):

@@ -1,20 +1,23 @@
 """Hearing of a process's end, also where a pool ends its workers without Python's own exit.
 
 Workers of `multiprocessing` end with `os._exit` after its finalisers, those of Celery after one of its
-signals.
+signals. SIGTERM ends a process at once where the application does not handle it.
 Sources: docs.python.org/3/library/atexit.html (note), docs.celeryq.dev/en/stable/userguide/signals.html.
 """
 
 from __future__ import annotations
 
 import atexit
+import os
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
 from ._fork import on_fork_in_child
 
-__all__ = ["at_process_end", "look_for_pools"]
+__all__ = ["at_process_end", "forget_sigterm", "look_for_pools", "look_for_sigterm"]
 
 LAST = -100
 """After the finalisers of everybody else."""
@@ -60,3 +63,34 @@ def _finalize(pool: Any) -> None:
 def _end(*_: object, **__: object) -> None:
     for function in _functions:
         function()
+
+
+def look_for_sigterm() -> None:
+    """Hear of SIGTERM where nobody else does: what is set up before or after this keeps to itself, and
+    children of `exec` begin with the default. Does nothing outside the main thread."""
+    if os.name != "posix" or threading.current_thread() is not threading.main_thread():
+        return
+    try:
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, _on_sigterm)
+    except ValueError:  # a main thread of a subinterpreter
+        pass
+
+
+def forget_sigterm() -> None:
+    """Put the default back, where nobody else has put something else there."""
+    if os.name == "posix" and threading.current_thread() is threading.main_thread():
+        try:
+            if signal.getsignal(signal.SIGTERM) is _on_sigterm:
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        except ValueError:
+            pass
+
+
+def _on_sigterm(number: int, frame: object) -> None:
+    """Have the last words said, then end as it would have ended."""
+    signal.signal(number, signal.SIG_DFL)
+    try:
+        _end()
+    finally:
+        os.kill(os.getpid(), number)
