@@ -47,9 +47,19 @@ class OurServer:
 
     def __exit__(self, *_: object) -> None:
         self.client.close()
-        self._server.should_exit = True
-        self._thread.join(10)
+        self.stop()
         self.storage.close()
+
+    def stop(self) -> None:
+        """As if the host was gone."""
+        self._server.should_exit = True
+        self._thread.join(20)
+
+    def drop_sockets(self) -> None:
+        """End all connections, as a proxy does that is started anew."""
+        loop = self._server.servers[0].get_loop()
+        for connection in list(self._server.server_state.connections):
+            loop.call_soon_threadsafe(connection.transport.close)  # type: ignore[union-attr]
 
     def put(self, **members: Any) -> None:
         """Change the team's policy."""
@@ -65,3 +75,9 @@ class OurServer:
     def spent(self, budget_id: str) -> float:
         """Dollars."""
         return next(float(b["spent"]) for b in self.policy()["budgets"] if b["id"] == budget_id)
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        """Those of one kind that it has stored."""
+        answer = self.client.get("/v1/control/events", params={"limit": 1000})
+        answer.raise_for_status()
+        return [event for event in answer.json()["events"] if event.get("event_type") == kind]
