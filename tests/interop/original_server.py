@@ -44,6 +44,8 @@ class OriginalServer:
     validation: dict[str, Any] | None = None
     """What it answers about a budget, whatever it has counted."""
     delay_s: float = 0.0
+    key: str | None = KEY
+    """The one that it takes; None: any."""
     seen: list[Seen] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
 
@@ -100,7 +102,7 @@ class OriginalServer:
             return
         if self.delay_s:
             time.sleep(self.delay_s)
-        if headers.get("authorization") != f"Bearer {KEY}":
+        if self.key is not None and headers.get("authorization") != f"Bearer {self.key}":
             return send(handler, 401, {"error": "unauthorized"})
         match handler.command, handler.path:
             case "GET", "/v1/control/policy":

@@ -217,6 +217,8 @@ class ControlAgent:
 
     def _told_of(self, event: MetricEvent) -> dict[str, Any] | None:
         """What was done about the call of `event`."""
+        if event.error is not None:
+            self.errors += 1
         policy = self.in_force.policy
         return control_event(
             event,
