@@ -11,7 +11,7 @@ from urllib.parse import quote
 from .screen import Column, Screen, table
 from .server import Server, add_server_arguments, printable
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["COLUMNS", "add_arguments", "row", "run"]
 
 COLUMNS = (
     Column("budget", 40),
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(told))
     elif arguments.what == "list":
         screen = Screen()
-        screen.show(*table(COLUMNS, [_row(one) for one in told["budgets"]], screen.width))
+        screen.show(*table(COLUMNS, [row(one) for one in told["budgets"]], screen.width))
     else:
         _show(told)
     return 0
@@ -80,7 +80,8 @@ def _ask(server: Server, arguments: argparse.Namespace) -> Any:
             return server.ask("POST", f"{address}/{what}", params=params)
 
 
-def _row(one: Mapping[str, Any]) -> list[str]:
+def row(one: Mapping[str, Any]) -> list[str]:
+    """Of a table with `COLUMNS`: how a budget stands."""
     frozen = " (frozen)" if one["frozen"] else ""
     each = " each" if one["template"] else ""
     return [

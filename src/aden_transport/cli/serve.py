@@ -28,6 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tls-cert", metavar="FILE", help="a certificate, to speak HTTPS")
     parser.add_argument("--tls-key", metavar="FILE", help="its private key")
     parser.add_argument("--new-team", metavar="NAME", help="make one more team, show its keys, and end")
+    parser.add_argument(
+        "--demo", action="store_true", help="a fleet to watch: a server, a fake provider, and three agents"
+    )
+    parser.add_argument("--seconds", type=float, metavar="N", help="`--demo`: end after so long")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -44,6 +48,10 @@ def run(arguments: argparse.Namespace) -> int:
         from ..control.server import serve as server
     except ModuleNotFoundError as exc:
         raise ConfigurationError(f"{exc.name} is missing: pip install 'aden-transport[server]'") from exc
+    if arguments.demo:
+        from .fleet import watch
+
+        return watch(port=arguments.port, seconds=arguments.seconds)
     from sqlalchemy.exc import SQLAlchemyError
 
     database = arguments.database or server.database_in(arguments.data)

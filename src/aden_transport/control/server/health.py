@@ -52,7 +52,7 @@ def metrics(request: Request, storage: Annotated[Storage, Depends(storage_of)]) 
     counted: Metrics = request.app.state.metrics
     rooms: Rooms = request.app.state.rooms
     lines = [*counted.lines(), *gauge("aden_server_push_connections", [({}, rooms.listeners)])]
-    if "authorization" in request.headers:
+    if request.headers.get("authorization"):
         lines += _of_team(storage, request)
     return PlainTextResponse("\n".join(lines) + "\n", media_type=TEXT)
 
