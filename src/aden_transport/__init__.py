@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .attributes import context, track_source
     from .attributes import context as attribution
     from .control.agent.agent import AgentStatus, ControlAgent
+    from .control.agent.http_emitter import create_http_emitter
     from .control.options import ControlOptions
     from .core.runs import budget
     from .emitters import (
@@ -86,6 +87,7 @@ _HOMES = {
     "attributes": ("context", "track_source"),
     "control.agent.agent": ("AgentStatus", "ControlAgent"),
     "control.options": ("ControlOptions",),
+    "control.agent.http_emitter": ("create_http_emitter",),
     "core.runs": ("budget",),
     "emitters": (
         "create_batch_emitter",
@@ -180,6 +182,7 @@ __all__ = [
     "create_console_emitter",
     "create_file_emitter",
     "create_filtered_emitter",
+    "create_http_emitter",
     "create_jsonl_emitter",
     "create_memory_emitter",
     "create_multi_emitter",

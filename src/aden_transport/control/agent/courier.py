@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from ..._guard import internal_fault
 from ...errors import LedgerUnavailable
-from ...ledger.outbox import Batch, Outbox
+from ...ledger.outbox import Batch, Outbox, Row
 from .delivery import Delivery, Event, Post, Reply
 from .shapes import json_of, wire_event
 
@@ -32,10 +33,18 @@ class Courier:
     time.
     """
 
-    def __init__(self, outbox: Outbox, delivery: Delivery, *, wall: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        delivery: Delivery,
+        *,
+        wall: Callable[[], float] = time.time,
+        shape: Callable[[Row], dict[str, Any]] = wire_event,
+    ) -> None:
         self.outbox = outbox
         self.delivery = delivery
         self._wall = wall
+        self._shape = shape
         self._batch: Batch | None = None
         self.on_change: Callable[[], object] = bool
         """Called by `added`, on any thread, where there is something to do earlier than was said."""
@@ -117,7 +126,7 @@ class Courier:
         spoiled: list[int] = []
         for row in batch.rows:
             try:
-                events.append(Event(row.number, json_of(wire_event(row))))
+                events.append(Event(row.number, json_of(self._shape(row))))
             except (TypeError, LookupError, ValueError) as exc:
                 internal_fault("outbox", exc)
                 spoiled.append(row.number)

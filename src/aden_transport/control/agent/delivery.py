@@ -97,14 +97,18 @@ class _Part:
 
 
 class Delivery:
-    """One server's. `random`: numbers from 0 up to 1. `encoders`: by content coding, the best first."""
+    """One server's. `random`: numbers from 0 up to 1. `encoders`: by content coding, the best first; used are
+    those that the server has said it accepts, or that are `accepted` until it says."""
 
     def __init__(
         self,
         *,
         random: Callable[[], float],
         encoders: Mapping[str, Encoder],
+        accepted: frozenset[str] = frozenset(),
         path: str = Paths.events,
+        content_type: str = "application/json",
+        body: Callable[[list[bytes]], bytes] = body_of,
         most: int = MAX_BATCH_EVENTS,
         most_bytes: int = MAX_BATCH_BYTES,
         flush_events: int = FLUSH_EVENTS,
@@ -113,11 +117,13 @@ class Delivery:
         self._random = random
         self._encoders = dict(encoders)
         self._path = path
+        self._content_type = content_type
+        self._body = body
         self.most = most
         self.most_bytes = most_bytes
         self._flush_events = flush_events
         self._flush_s = flush_s
-        self._accepted: frozenset[str] = frozenset()
+        self._accepted = accepted
         self.renew()
 
     def renew(self) -> None:
@@ -189,7 +195,7 @@ class Delivery:
         if not self._parts or self._under_way is not None or now < self._again_at:
             return None
         events = tuple(self._parts[0].events)
-        body, headers = body_of(event.body for event in events), {"content-type": "application/json"}
+        body, headers = self._body([event.body for event in events]), {"content-type": self._content_type}
         encoding = next((name for name in self._encoders if name in self._accepted), None)
         if encoding is not None and len(body) >= COMPRESSED_FROM:
             body = self._encoders[encoding](body)

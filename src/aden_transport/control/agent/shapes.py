@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from ... import _json
@@ -45,7 +45,7 @@ def wire_event(row: Row) -> dict[str, Any]:
     return told
 
 
-def body_of(events: Iterable[bytes]) -> bytes:
+def body_of(events: list[bytes]) -> bytes:
     """A batch of events, each of them JSON."""
     return b'{"events":[%b]}' % b",".join(events)
 
