@@ -24,8 +24,9 @@ def said(what: str, server: Server, folder: Path, seconds: float) -> bool:
     return not (found.lost or found.double or wrong or found.stored < found.acknowledged)
 
 
-def finish(folder: Path, server: Server) -> None:
-    with caller(folder, server.url, server.key, 1) as program:
+def finish(folder: Path, server: Server, url: str) -> None:
+    """One more program, which brings what others have left. What waits is by the server's address."""
+    with caller(folder, url, server.key, 1) as program:
         assert program.communicate(timeout=300)[0].split() == ["called", "True"]
 
 
@@ -48,7 +49,7 @@ def outage(folder: Path, count: int, outage_s: float) -> bool:
             up = time.monotonic()
             program.communicate(timeout=600)
         line.is_whole = True
-        finish(folder, server)
+        finish(folder, server, url)
         print(f"caught up in {time.monotonic() - up:.0f} s, connections broken: {line.broken}", flush=True)
         line.close()
         return said("outage", server, folder, time.monotonic() - begun)
@@ -68,7 +69,7 @@ def kills(folder: Path, count: int) -> bool:
                     server.kill()
                     server.start()
                 program.send_signal(signal.SIGKILL)
-        finish(folder, server)
+        finish(folder, server, server.url)
         return said("kills", server, folder, time.monotonic() - begun)
 
 
@@ -78,20 +79,22 @@ def forks(folder: Path, count: int) -> bool:
         server.put(budgets=[BUDGET])
         with caller(folder, server.url, server.key, count, "fork") as program:
             assert program.communicate(timeout=count * 5.0)[0].split() == ["called", "True"]
-        finish(folder, server)
+        finish(folder, server, server.url)
         return said("forks", server, folder, time.monotonic() - begun)
 
 
 def main(names: list[str]) -> int:
+    """`names`: of runs, each perhaps with a number in the place of the usual, as `forks=50`."""
     runs = {
-        "outage": lambda folder: outage(folder, 100_000, 60.0),
-        "kills": lambda folder: kills(folder, 60),
-        "forks": lambda folder: forks(folder, 1000),
+        "outage": lambda folder, count: outage(folder, count or 100_000, 60.0),
+        "kills": lambda folder, count: kills(folder, count or 60),
+        "forks": lambda folder, count: forks(folder, count or 1000),
     }
     good = True
-    for name in names or list(runs):
+    for told in names or list(runs):
+        name, _, count = told.partition("=")
         with tempfile.TemporaryDirectory() as folder:
-            good = runs[name](Path(folder)) and good
+            good = runs[name](Path(folder), int(count or 0)) and good
     return 0 if good else 1
 
 
