@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import stat
 import threading
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import text
 
+from aden_transport.cli import main
 from aden_transport.control.server.app import create_app
 from aden_transport.control.server.backup import backup, restore
 from aden_transport.control.server.storage import Storage
@@ -155,3 +157,18 @@ def test_a_copy_overwrites_nothing_and_follows_no_link(storage: Storage, tmp_pat
         backup(storage, tmp_path / "nowhere" / "copy", portable=True)
     with pytest.raises(ConfigurationError):
         restore(Storage(f"sqlite:///{tmp_path}/n.sqlite3"), tmp_path / "nothing")
+
+
+@pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize("address", ["sqlite"], indirect=True)
+def test_the_command_copies_and_restores(
+    address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy, new = str(tmp_path / "copy.jsonl.gz"), f"sqlite:///{tmp_path}/new.sqlite3"
+    assert main(["serve", "--database", address, "--backup", copy, "--portable"]) == 0
+    told = capsys.readouterr().out
+    assert re.search(r"events +60", told)
+    assert main(["serve", "--database", new, "--restore", copy]) == 0
+    assert capsys.readouterr().out == told
+    assert main(["serve", "--database", new, "--restore", copy]) != 0
+    assert "in use" in capsys.readouterr().err

@@ -32,6 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--demo", action="store_true", help="a fleet to watch: a server, a fake provider, and three agents"
     )
     parser.add_argument("--seconds", type=float, metavar="N", help="`--demo`: end after so long")
+    parser.add_argument("--backup", type=Path, metavar="FILE", help="copy the database to a file, and end")
+    parser.add_argument("--portable", action="store_true", help="of a copy: one that either database restores")
+    parser.add_argument("--restore", type=Path, metavar="FILE", help="put a copy into a new database, and end")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -67,6 +70,12 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.new_team is not None:
             _show_keys(server.add_team(database, arguments.new_team))
             return 0
+        if arguments.backup is not None:
+            _show_rows(server.copy_to(database, arguments.backup, portable=arguments.portable))
+            return 0
+        if arguments.restore is not None:
+            _show_rows(server.restored(database, arguments.restore))
+            return 0
         keys = server.first_team(database)
     except SQLAlchemyError as exc:
         raise ConfigurationError(f"the database cannot be used: {type(exc).__name__}") from exc
@@ -78,6 +87,10 @@ def run(arguments: argparse.Namespace) -> int:
     sys.stdout.flush()
     server.serve(place)
     return 0
+
+
+def _show_rows(rows: Mapping[str, int]) -> None:
+    Screen().show(*(f"  {table:18} {count}" for table, count in rows.items()))
 
 
 def _show_keys(keys: Mapping[str, str]) -> None:

@@ -5,6 +5,7 @@ Bodies are read within limits of ours, which FastAPI's own reading does not know
 
 from __future__ import annotations
 
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from fastapi import FastAPI
@@ -12,7 +13,7 @@ from fastapi.openapi.utils import get_openapi
 
 from ..messages import MAX_BATCH_EVENTS, Paths
 
-__all__ = ["BODIES", "describe"]
+__all__ = ["BODIES", "PUBLIC", "describe", "published"]
 
 PUBLIC = frozenset({"/health", "/ready", "/metrics"})
 TEXT: dict[str, Any] = {"type": "string"}
@@ -144,6 +145,18 @@ def describe(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = described  # type: ignore[method-assign]
+
+
+def published() -> dict[str, Any]:
+    """The description, without a server."""
+    from .app import create_app
+    from .storage import Storage
+
+    with TemporaryDirectory() as folder:
+        storage = Storage(f"sqlite:///{folder}/none.sqlite3")
+        found: dict[str, Any] = create_app(storage).openapi()
+        storage.close()
+    return found
 
 
 def _complete(schema: dict[str, Any]) -> None:

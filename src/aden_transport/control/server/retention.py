@@ -20,9 +20,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from .storage import Storage
 from .tables import agents, alert_deliveries, content, events
 
-__all__ = ["Keeper", "Retention", "forget_old"]
+__all__ = ["LEAST_DAYS", "Keeper", "Retention", "forget_old"]
 
 DAY_S = 86_400.0
+LEAST_DAYS = 8
+"""For events: one may be sent again for a week, and is known by its row."""
 PART = 500
 """Rows of one transaction."""
 PAUSE_S = 0.02
@@ -36,7 +38,7 @@ class Retention:
     """Days that things are kept; 0: for ever. Sums outlast the events that made them."""
 
     events: float = 90.0
-    """At least 8: an event may be sent again for a week, and is known by its row."""
+    """At least `LEAST_DAYS`."""
     content: float = 30.0
     alerts: float = 90.0
     agents: float = 30.0

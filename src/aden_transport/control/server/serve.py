@@ -21,10 +21,12 @@ from ...ledger.private import host_file
 from ..messages import MAX_FRAME_BYTES
 from .access import ADMIN, AGENT, Scope, create_key, create_team
 from .app import create_app
+from .backup import backup, restore
+from .environment import settings_from
 from .storage import Storage
 from .tables import teams
 
-__all__ = ["Place", "add_team", "application", "database_in", "first_team", "serve"]
+__all__ = ["Place", "add_team", "application", "copy_to", "database_in", "first_team", "restored", "serve"]
 
 DATABASE = "ADEN_SERVER_DATABASE"
 """How worker processes are told of the database."""
@@ -87,6 +89,24 @@ def add_team(database: str, name: str) -> Mapping[str, str]:
         storage.close()
 
 
+def copy_to(database: str, path: Path, *, portable: bool) -> Mapping[str, int]:
+    """Copy the database, which may be in use, to a file: how many rows, by table."""
+    storage = Storage(database)
+    try:
+        return backup(storage, path, portable=portable or None)
+    finally:
+        storage.close()
+
+
+def restored(database: str, path: Path) -> Mapping[str, int]:
+    """Put a copy into a new database: how many rows, by table."""
+    storage = Storage(database)
+    try:
+        return restore(storage, path)
+    finally:
+        storage.close()
+
+
 def _team(db: Any, name: str) -> dict[str, str]:
     now = time.time()
     team_id = create_team(db, name, now=now)
@@ -96,11 +116,12 @@ def _team(db: Any, name: str) -> dict[str, str]:
 
 def application() -> FastAPI:
     """The application of a worker process."""
-    return create_app(Storage(os.environ[DATABASE]))
+    return create_app(Storage(os.environ[DATABASE]), settings_from(os.environ))
 
 
 def serve(place: Place) -> None:
     """Run until the process is told to end; requests that are under way are answered first."""
+    settings_from(os.environ)  # What cannot be used is said before anything listens.
     os.environ[DATABASE] = place.database
     # When it has ended, uvicorn raises the signal once more, for whoever had it before.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
