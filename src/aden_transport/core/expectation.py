@@ -50,13 +50,15 @@ class Learned(NamedTuple):
 class _Key:
     """The memory behind one `Learned`. Reads may see a mean and a count of neighbouring answers."""
 
-    __slots__ = ("_counted", "_quantile", "answers", "counts", "input_ratio", "output")
+    __slots__ = ("_counted", "_quantile", "answers", "counts", "input_ratio", "likely", "output")
 
     def __init__(self) -> None:
         self._quantile = self._counted = 0
         self.answers = 0
         self.input_ratio = 1.0
         self.output = 0.0
+        self.likely = 0
+        """`output` in whole tokens, rounded up."""
         self.counts = bytearray(BUCKETS)
 
     def take(self, ratio: float | None, output: int) -> None:
@@ -65,6 +67,7 @@ class _Key:
         if ratio is not None:
             self.input_ratio += (ratio - self.input_ratio) * weight
         self.output += (output - self.output) * weight
+        self.likely = math.ceil(self.output)
         bucket = _bucket(output)
         counts = self.counts
         if counts[bucket] == FULL:
@@ -144,11 +147,12 @@ class Expectation:
         found = self._keys.get((model, feature[:MAX_NAME])) if feature is not None else None
         return found or self._keys.get((model, None))
 
-    def means(self, model: str, feature: str | None) -> tuple[float, float, int]:
+    def means(self, model: str, feature: str | None) -> tuple[float, int, int]:
         """Reported input tokens for one that was estimated, and output tokens, as they are expected; and of
         how many answers that was learned."""
-        found = self._find(model, feature)
-        return UNKNOWN if found is None else (found.input_ratio, found.output, found.answers)
+        # In the path of every call: nearly all names are whole, and known.
+        found = self._keys.get((model, feature)) or self._find(model, feature)
+        return UNKNOWN if found is None else (found.input_ratio, found.likely, found.answers)
 
     def output_quantile(self, model: str, feature: str | None) -> int | None:
         """For `hold_nano` where a budget is not hard and the request names no cap."""
@@ -166,8 +170,8 @@ class Expectation:
         found, most = self._find(model, feature), bound.usage
         if found is None and most is None:
             return None
-        ratio, mean, _ = self.means(model, feature)
-        given, output = math.ceil(estimated_input * ratio), math.ceil(mean)
+        ratio, output, _ = self.means(model, feature)
+        given = math.ceil(estimated_input * ratio)
         if most is None:
             return NormalizedUsage(given, output)
         given, output = min(given, most.input_tokens), min(output, most.output_tokens)

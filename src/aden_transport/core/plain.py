@@ -6,7 +6,7 @@ calls of a model have in common is kept, so that a call costs a look at its memb
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import ceil
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -94,22 +94,26 @@ class _Kind:
     """What the calls of one vendor, operation and model have in common."""
 
     __slots__ = (
+        "are_common",
         "basis",
         "call",
         "caps",
-        "common",
+        "generated",
         "marked",
         "members",
         "message",
         "noted",
         "output",
         "rates",
+        "read",
+        "simple_to",
         "tool",
         "tools",
         "turn_members",
         "turns",
         "until",
         "window",
+        "written",
     )
 
     call: int
@@ -127,29 +131,38 @@ class _Kind:
     """The member that has the messages."""
     noted: int
     """-1 where later requests may refer to the answer by its id, else 0."""
-    common: frozenset[str]
-    """Of these members none but the messages says anything about the size of the input."""
-    output: int | None
-    """Where the request names no cap."""
+    are_common: Callable[[Iterable[str]], bool]
+    """Whether of these members none but the messages says anything about the size of the input."""
+    output: int
+    """Where the request names no cap; `UNBOUNDED` where nothing does."""
     basis: str
     """What that rests on."""
     window: int
     rates: tuple[TextRates, ...]
     """By the prompt's length; `()`: no such call is plain."""
+    simple_to: int
+    """Up to which size of the input a token of it costs `read`, or `written` at most, and one of the output
+    `generated`, in whole nano-dollars; -1 where more has to be looked at."""
+    read: int
+    written: int
+    generated: int
     until: float
     """When the prices may change."""
 
 
 class PlainCalls:
-    """Reads plain calls. Safe for threads: its dictionary is only added to or cleared."""
+    """Reads plain calls. Safe for threads: its dictionaries are only added to or replaced."""
 
-    __slots__ = ("_ceilings", "_kinds", "_learned", "_prices", "_version")
+    __slots__ = ("_ceilings", "_held", "_kinds", "_learned", "_prices", "_version")
 
     def __init__(self, prices: PriceBook, ceilings: Ceilings, learned: Expectation) -> None:
         self._prices = prices
         self._ceilings = ceilings
         self._learned = learned
-        self._kinds: dict[tuple[Call, str | None], _Kind] = {}
+        # In two steps: no tuple has to be made for a look-up.
+        self._kinds: dict[Call, dict[str | None, _Kind]] = {}
+        self._held = 0
+        """How many there are, about."""
         self._version = prices.version
 
     def amounts(self, exchange: Exchange, expects: bool, hard: bool) -> Amounts | None:
@@ -159,79 +172,70 @@ class PlainCalls:
         holds whatever happens; else an answer is taken to be as long as nine of ten are.
         """
         # One function, as it is in the path of every call: several take half as much again.
-        call, raw, body = exchange.call, exchange.wire.body, exchange.body
         if self._version != self._prices.version:
-            self._version, self._kinds = self._prices.version, {}
-        kind = self._kinds.get((call, exchange.model))
-        if kind is None or exchange.started_at >= kind.until:
+            self._version, self._kinds, self._held = self._prices.version, {}, 0
+        body: Any = exchange.body
+        try:
+            kind = self._kinds[exchange.call][exchange.model]
+        except KeyError:
             kind = self._kind(exchange)
-        if raw is None or not kind.rates:
+        if exchange.started_at >= kind.until:
+            kind = self._kind(exchange)
+        raw = exchange.wire.body
+        if raw is None:
             return None
-        size = len(raw)
-        names = body.keys()
-        if not names <= kind.common:
-            if not names <= kind.members:
+        size = len(raw) + kind.call
+        if not kind.are_common(body):
+            if not kind.members.issuperset(body):
                 return None
             size += _others(kind, body)
-        if size > MAX_PARSED_REQUEST:
-            return None
         turns: Any = body.get(kind.turns)
         if turns.__class__ is list:
-            members = kind.turn_members
             for turn in turns:
-                if turn.__class__ is not dict:
-                    return None
-                # Nearly every message is a role and a text.
-                if len(turn) == 2 and "role" in turn and turn.get("content").__class__ is str:
-                    continue
-                if not turn.keys() <= members or not _is_read(turn):
+                try:
+                    # Nearly every message is a role and a text.
+                    if len(turn) == 2 and "role" in turn and turn["content"].__class__ is str:
+                        continue
+                except (KeyError, TypeError):
+                    pass
+                if turn.__class__ is not dict or not kind.turn_members.issuperset(turn) or not _is_read(turn):
                     return None
             size += kind.message * len(turns)
         elif turns.__class__ is not str:
             return None
-        size += kind.call
         output, basis, most = kind.output, kind.basis, 0
         for name in kind.caps:
-            cap: Any = body.get(name)
-            if cap.__class__ is int and cap > most:
-                output, basis, most = cap, CAPPED, cap
-        if size < 0 or output is None:
-            return None
+            if name in body:
+                cap: Any = body[name]
+                if cap.__class__ is int and cap > most:
+                    output, basis, most = cap, CAPPED, cap
         if not hard and basis is not CAPPED:
             output = self._usual(exchange, output)
-        window = kind.window
-        if size > window or output > window:
-            if size > window:
-                basis = basis.replace(BYTES, WINDOW, 1)
-            size, output = min(size, window), min(output, window)
-        rates = kind.rates[0]
-        if size > rates[0]:
-            rates = next(tier for tier in kind.rates if size <= tier.up_to)
-        _, divisor, _, written, _, rate, inexact = rates
-        if kind.marked:
-            written = _marked(rates, raw)
-        hold = size * written + output * rate
-        if divisor != 1:
-            hold = rates.cost(hold) + inexact
+        rates, read, generated = None, kind.read, kind.generated
+        if size > kind.simple_to or output > kind.window:
+            found = _priced(kind, size, output, basis, raw)
+            if found is None:
+                return None
+            hold, size, output, basis, rates = found
+            read, generated = rates.input, rates.output
+        else:
+            hold = size * kind.written + output * generated
         if not expects:
             return hold, hold, kind.noted, basis
-        about = (size + 3) >> 2
-        likely, answers = self._expected(exchange, rates, about, size, output)
+        about, metadata = (size + 3) >> 2, exchange.metadata
+        feature = None if metadata is None else metadata.get("feature")
+        ratio, likely, answers = self._learned.means(exchange.model or "", feature)
+        given = ceil(about * ratio)
+        cost = (given if given < size else size) * read + (likely if likely < output else output) * generated
+        if rates is not None:
+            cost = rates.cost(cost)
         if answers > WELL_KNOWN and exchange.number & OTHERS:
             about = kind.noted
-        return hold, likely if likely < hold else hold, about, basis
-
-    def _expected(
-        self, exchange: Exchange, rates: TextRates, about: int, size: int, output: int
-    ) -> tuple[int, int]:
-        """Nano-dollars, and of how many answers this was learned."""
-        ratio, mean, answers = self._learned.means(exchange.model or "", exchange.feature)
-        given, likely = ceil(about * ratio), ceil(mean)
-        total = (given if given < size else size) * rates.input
-        total += (likely if likely < output else output) * rates.output
-        return total if rates.divisor == 1 else rates.cost(total), answers
+        return hold, cost if cost < hold else hold, about, basis
 
     def _usual(self, exchange: Exchange, most: int) -> int:
+        if most == UNBOUNDED:
+            return most
         usual = self._learned.output_quantile(exchange.model or "", exchange.feature)
         return usual if usual is not None and usual < most else most
 
@@ -242,22 +246,32 @@ class PlainCalls:
         unit, kind.until = self._prices.find_until(provider, model or "", at=exchange.started_at)
         plain = unit is not None and model is not None and _is_plain(operation, model)
         kind.rates = unit.text_rates() if unit is not None and plain else ()
+        kind.simple_to = kind.read = kind.written = kind.generated = -1
         kind.caps = operation.output_cap
         responses = operation.name.startswith("responses")
         kind.turns, kind.turn_members = ("input", ITEM_MEMBERS) if responses else ("messages", TURN_MEMBERS)
-        kind.common = SHARED | {kind.turns}
-        kind.members = kind.common | (INPUT_OTHERS if responses else MESSAGES_OTHERS)
+        common = SHARED | {kind.turns}
+        kind.are_common = common.issuperset
+        kind.members = common | (INPUT_OTHERS if responses else MESSAGES_OTHERS)
         kind.marked = marks_cache(vendor.id, model)
         kind.noted = -1 if operation.name in REFERRED else 0
         constants, ceiling = framing(vendor.id), self._ceilings.find(provider, model)
         kind.call, kind.message = constants.call + constants.message, constants.message
+        if not kind.rates:
+            kind.call = NOT_PLAIN
         kind.tool, kind.tools = constants.tool, constants.tools
         kind.window = MAX_COUNT if ceiling.context is None else ceiling.context
-        kind.output = ceiling.context if ceiling.output is None else ceiling.output
+        output = ceiling.context if ceiling.output is None else ceiling.output
+        kind.output = UNBOUNDED if output is None else output
         kind.basis = f"{BYTES}, {WINDOW if ceiling.output is None else MODEL}"
-        if len(self._kinds) >= HELD_AT_MOST:
-            self._kinds.clear()
-        self._kinds[call, model] = kind
+        if kind.rates and kind.rates[0].divisor == 1 and not kind.marked:
+            first = kind.rates[0]
+            kind.simple_to = int(min(kind.window, first.up_to, MAX_PARSED_REQUEST))
+            kind.read, kind.written, kind.generated = first.input, first.written, first.output
+        if self._held >= HELD_AT_MOST:
+            self._kinds, self._held = {}, 0
+        self._held += 1
+        self._kinds.setdefault(call, {})[model] = kind
         return kind
 
 
@@ -284,7 +298,9 @@ def _is_read(turn: Mapping[str, Any]) -> bool:
 
 REFERRED = frozenset({"responses", "responses_compact", "interactions", "conversation"})
 """Operations whose answers later requests may refer to by their ids."""
-NOT_PLAIN = -(1 << 60)
+NOT_PLAIN = 1 << 60
+"""A size that no call has."""
+UNBOUNDED = 1 << 60
 
 
 def _others(kind: _Kind, body: Mapping[str, Any]) -> int:
@@ -304,6 +320,23 @@ def _others(kind: _Kind, body: Mapping[str, Any]) -> int:
         if named is not None and (named.__class__ is not str or named not in CALLERS):
             return NOT_PLAIN
     return kind.tools + kind.tool * len(tools)
+
+
+def _priced(
+    kind: _Kind, size: int, output: int, basis: str, raw: bytes
+) -> tuple[int, int, int, str, TextRates] | None:
+    """The hold of a call that is not priced in one step, what it rests on, and the rates of its length."""
+    if size > MAX_PARSED_REQUEST or (output == UNBOUNDED and basis is not CAPPED):
+        return None
+    window = kind.window
+    if size > window:
+        size, basis = window, basis.replace(BYTES, WINDOW, 1)
+    output = min(output, window)
+    rates = next(tier for tier in kind.rates if size <= tier.up_to)
+    hold = size * (_marked(rates, raw) if kind.marked else rates.written) + output * rates.output
+    if rates.divisor != 1:
+        hold = rates.cost(hold) + rates.inexact
+    return hold, size, output, basis, rates
 
 
 def _marked(rates: TextRates, raw: bytes) -> int:

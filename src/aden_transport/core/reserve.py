@@ -179,6 +179,8 @@ class Budgets:
         self.inline = thread is None
         """Whether the ledger answers at once, so that a call need not wait for it on its loop."""
         self._memory = ledger if thread is None and isinstance(ledger, MemoryLedger) else None
+        self.end_taken = None if self._memory is None else self._memory.end
+        """Settles a plain hold, by its exchange's number, at what was reported; None once it has to wait."""
         self.thread = thread
         self.spools = False
         """Whether events go into the ledger with the ends of their holds; set by who emits them."""
@@ -217,9 +219,14 @@ class Budgets:
         memory, at = self._memory, exchange.started_at
         if memory is None or at >= self._sweep_at or self.begin is not None or active_runs():
             return None
-        found = self.index.takes(exchange.metadata, at)
+        index = self.index
+        version, start, end, found = index.common
+        if version is not index.version or not start <= at < end:
+            found = index.common_at(at)
         if found is None:
-            return None
+            found = index.takes(exchange.metadata, at)
+            if found is None:
+                return None
         takes, expects, hard = found
         amounts = self._plain.amounts(exchange, expects, hard)
         if amounts is None:
@@ -385,6 +392,7 @@ class Budgets:
         self.ledger, self.thread = ledger, thread
         self._later = thread.put
         self.inline = False
+        self.end_taken = None
 
     def _over(self) -> Verdict | None:
         """The refusal of a run whose time is up."""

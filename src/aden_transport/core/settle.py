@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ..events import NormalizedUsage
@@ -24,20 +23,29 @@ MORE_OUTPUT = 1.25
 
 def settle(record: Concluded, exchange: Exchange, exc: BaseException | None) -> None:
     """End the hold of an attempt that has ended, and write down what was held and charged."""
-    held, cost, reading, work = exchange.held, record.cost_nano_usd, exchange.reading, None
+    held: Any = exchange.held
+    cost, reading, work = record.cost_nano_usd, exchange.reading, None
     if reading is not None:
         work = reading.work
         if (
-            isinstance(held, tuple)
+            held.__class__ is tuple
             and cost is not None
             and record.usage_source == "reported"
             and work is None
         ):
             # Nearly every call.
-            if held[2] and not _is_of(reading.response_model, exchange.sent_model):
+            budgets, amounts, hard = held
+            answered, asked = reading.response_model, exchange.sent_model
+            if hard and _alike.get(answered) != asked and not _is_of(answered, asked):
                 cost = _dearer(record, exchange, cost)
             record.plain, record.charged_nano_usd = held, cost
-            held[0].end_plain(exchange, cost, held[1][2])
+            end, about = budgets.end_taken, amounts[2]
+            if end is None or exchange.settings.alert is not None:
+                budgets.end_plain(exchange, cost, about)
+                return
+            end(exchange.number, cost)
+            if about:
+                budgets.learn(exchange, about)
             return
     money = exchange.money
     budgets = exchange.settings.budgets if money is None else money.budgets
@@ -123,12 +131,21 @@ def _dearer(record: Concluded, exchange: Exchange, cost: int) -> int:
     return cost if unit is None else max(cost, unit.cost(reading.usage, reading.units))
 
 
-@lru_cache(maxsize=1024)
+MAX_ALIKE = 1024
+_alike: dict[str | None, str | None] = {}
+"""By the name of a model that answered, a name that it was last asked for by; see `_is_of`."""
+
+
 def _is_of(answered: str | None, asked: str | None) -> bool:
     """`gpt-4o-2024-08-06` is `gpt-4o`, `gpt-4o-mini` is not; where one of them is not known, no other is."""
     if answered is None or asked is None or answered == asked:
         return True
-    return answered.startswith(asked) and answered[len(asked) : len(asked) + 2] in ("-2", "-0", "@2")
+    if not answered.startswith(asked) or answered[len(asked) : len(asked) + 2] not in ("-2", "-0", "@2"):
+        return False
+    if len(_alike) >= MAX_ALIKE:
+        _alike.clear()
+    _alike[answered] = asked
+    return True
 
 
 def _of_an_estimate(exchange: Exchange, cost: int | None, hold: int) -> int:

@@ -105,40 +105,67 @@ class MemoryLedger:
 
         The hold is ended by `end`, or is one like others, with `name_of(number)`, from `name` on.
         """
-        found: list[_Sums] = []
-        self._acquire()
+        if len(takes) > 1:
+            return self._take_all(number, takes, hold, expected, expires_at)
+        ((key, limit_held, quiet_below),) = takes
+        # `with` would add a thousand instructions to the path of every call, here and in `end`.
+        lock = self._lock
+        lock.acquire()
         try:
+            sums = self._hot[key]
+            spent, held, likely = sums.spent, sums.held + hold, sums.expected + expected
+            if spent + held > limit_held or spent + likely >= quiet_below or self._moved:
+                return False
+            sums.held, sums.expected = held, likely
+            sums.holds += 1
+            self._taken[number] = (sums,), hold, expected, expires_at
+            return True
+        except KeyError:
+            return False
+        finally:
+            lock.release()
+
+    def _take_all(
+        self, number: int, takes: Sequence[Take], hold: int, expected: int, expires_at: float
+    ) -> bool:
+        found: list[_Sums] = []
+        lock = self._lock
+        lock.acquire()
+        try:
+            if self._moved:
+                return False
             hot = self._hot
             for key, limit_held, quiet_below in takes:
-                sums = hot.get(key)
-                if sums is None or self._moved:
-                    return _undone(found, hold, expected)
+                sums = hot[key]
                 spent, held, likely = sums.spent, sums.held + hold, sums.expected + expected
                 if spent + held > limit_held or spent + likely >= quiet_below:
                     return _undone(found, hold, expected)
                 sums.held, sums.expected = held, likely
                 sums.holds += 1
                 found.append(sums)
-            self._taken[number] = (found, hold, expected, expires_at)
+            self._taken[number] = found, hold, expected, expires_at
+            return True
+        except KeyError:
+            return _undone(found, hold, expected)
         finally:
-            self._release()
-        return True
+            lock.release()
 
     def end(self, number: int, amount: int) -> None:
         """Settle what was taken at `amount`."""
-        self._acquire()
+        lock = self._lock
+        lock.acquire()
         try:
-            taken = self._taken.pop(number, None)
-            if taken is not None:
-                found, hold, expected, _ = taken
-                for sums in found:
-                    sums.spent += amount
-                    sums.held -= hold
-                    sums.expected -= expected
-                    sums.holds -= 1
-                return
+            found, hold, expected, _ = self._taken.pop(number)
+            for sums in found:
+                sums.spent += amount
+                sums.held -= hold
+                sums.expected -= expected
+                sums.holds -= 1
+            return
+        except KeyError:
+            pass
         finally:
-            self._release()
+            lock.release()
         if self._moved:
             self.settle(name_of(number), {"usd": amount})
 
@@ -376,8 +403,6 @@ class MemoryLedger:
 
     def _renew_lock(self) -> None:
         self._lock = threading.Lock()
-        # For the path of every call: `with` would add several hundred instructions to its thirty thousand.
-        self._acquire, self._release = self._lock.acquire, self._lock.release
 
     def _renew_in_child(self) -> None:
         """The calls that are open are the parent's. The lock may be held by a thread that is not here."""
@@ -406,7 +431,7 @@ _Part: TypeAlias = tuple[_Sums, Unit, int, int]
 """Of a hold, on one key: its unit, and what is held and expected there."""
 
 
-_Taken: TypeAlias = tuple[list[_Sums], int, int, float]
+_Taken: TypeAlias = tuple[Sequence[_Sums], int, int, float]
 """The sums of dollars on which `take` has held, and as in `_Hold`: hold, expectation, when it expires."""
 
 

@@ -65,14 +65,9 @@ def take_of(ledger_key: str, window: Window, terms: Terms) -> Take | None:
     return ledger_key, UNLIMITED if held == NEVER else held, quiet_below
 
 
-class Takes(NamedTuple):
-    """All budgets of a call, for `MemoryLedger.take`."""
-
-    takes: tuple[Take, ...]
-    looks_ahead: bool
-    """Whether anything depends on what calls are expected to cost."""
-    hard: bool
-    """Whether a limit holds whatever happens."""
+Takes: TypeAlias = tuple[tuple[Take, ...], bool, bool]
+"""All budgets of a call, for `MemoryLedger.take`; whether anything depends on what calls are expected to
+cost, and whether a limit holds whatever happens."""
 
 
 def takes_of(matches: Sequence[Match]) -> Takes | None:
@@ -81,7 +76,7 @@ def takes_of(matches: Sequence[Match]) -> Takes | None:
     if not takes or len(takes) < len(matches):
         return None
     ahead = any(match.terms.looks_ahead for match in matches)
-    return Takes(takes, ahead, any(take[1] != UNLIMITED for take in takes))
+    return takes, ahead, any(take[1] != UNLIMITED for take in takes)
 
 
 class Rules(NamedTuple):
@@ -97,6 +92,11 @@ _Kept: TypeAlias = tuple[dict[str, Budget], float, float, list[Match], Takes | N
 """Global budgets, the times between which they have these windows, and as calls meet them."""
 
 
+_Common: TypeAlias = tuple[object, float, float, Takes | None]
+"""Of a version of the budgets, what all calls that start between two times meet, whatever their attributes;
+None: that is not the same for all of them, or cannot be said in this way."""
+
+
 class Index:
     """A policy, ready to be asked. Every method may be called from any thread; none blocks for long.
 
@@ -109,6 +109,9 @@ class Index:
         self._max_names = max_names
         self._globals: dict[str, Budget] = {}
         self._kept: _Kept | None = None
+        self.version = object()
+        """Another one after each change."""
+        self.common: _Common = (None, 0.0, 0.0, None)
         self._tables: dict[BudgetType, _Table] = {kind: _Table(self, kind, max_names) for kind in ATTRIBUTES}
         self._asked: tuple[tuple[str, _Table], ...] = ()
         self._rules: dict[tuple[str, str | None], Rules] = {}
@@ -146,6 +149,17 @@ class Index:
         if kept is None or kept[0] is not self._globals or not kept[1] <= at < kept[2]:
             kept = self._kept = self._keep(at)
         return kept[4]
+
+    def common_at(self, at: float) -> Takes | None:
+        """Have `common` say what it can of that time; that."""
+        # In this order: what is looked up during a change is of the version before it.
+        version = self.version
+        if self._asked or self.has_rules:
+            self.common = version, -math.inf, math.inf, None
+            return None
+        _, start, end, _, found = self._keep(at)
+        self.common = version, start, end, found
+        return found
 
     def rules(self, provider: str, model: str | None) -> Rules:
         """The rules for a provider and model."""
@@ -228,6 +242,7 @@ class Index:
 
     def _refresh(self) -> None:
         self._asked = tuple((ATTRIBUTES[kind], table) for kind, table in self._tables.items() if table.by_key)
+        self.version = object()
 
     def _match(self, budget: Budget, key: str, name: str, at: float) -> Match:
         window, terms = self.window(budget, at), budget.terms
