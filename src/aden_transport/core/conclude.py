@@ -319,17 +319,20 @@ def _billed_otherwise(name: str, unit: UnitPrices, usage: NormalizedUsage) -> bo
 def unit_prices(exchange: Exchange, reading: Reading, details: Mapping[str, Any] | None) -> UnitPrices | None:
     """The prices of the model that answered, else of the one that was asked for; of what was used without
     any model, the provider's."""
-    vendor, find = exchange.call.vendor, exchange.settings.prices.find
+    vendor, prices = exchange.call.vendor, exchange.settings.prices
     provider = vendor.price_provider or vendor.id
     at, tier, batch = exchange.started_at, reading.service_tier, reading.batch
     answered, asked = reading.response_model, exchange.sent_model
     found = None
     if answered is not None and not vendor.priced_as_requested:
-        found = find(provider, answered, at=at, service_tier=tier, batch=batch, details=details)
+        if details:
+            found = prices.find(provider, answered, at=at, service_tier=tier, batch=batch, details=details)
+        else:
+            found = prices.find_plain((provider, answered, tier, batch, ()), at)
     if found is None and asked is not None:
-        found = find(provider, asked, at=at, service_tier=tier, batch=batch, details=details)
+        found = prices.find(provider, asked, at=at, service_tier=tier, batch=batch, details=details)
     if answered is None and asked is None and reading.units:
-        found = find(provider, "", at=at)
+        found = prices.find(provider, "", at=at)
     return found
 
 

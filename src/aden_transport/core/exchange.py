@@ -112,6 +112,7 @@ class Exchange:
         first = retries_at is None or wire.pairs[retries_at][2] == b"0"
         if first and not left and unfinished_call() is None:
             self._call_number = settings.bits(192)
+            self._known_logical = None
         else:
             self._known_logical = attempts.begin(wire, settings.bits, settings.clock)
             self.attempt = self._known_logical.attempt
@@ -142,6 +143,7 @@ class Exchange:
         self._may_change = known.ours or "metadata" in body or wire.form is not None
         if self._may_change or settings.gives_metadata or current_attributes():
             self.metadata = self._gather_metadata()
+        self.held = self.pace = self.degraded_from = None
         self.usage_filter: UsageEventFilter | None = None
         self.reading: Reading | None = None
         self.body_observer: BodyObserver | None = None

@@ -76,7 +76,10 @@ class PriceBook:
         bills beside any model.
         """
         form = _form(details) if details else ()
-        key = (provider, model, service_tier, batch, form)
+        return self.find_plain((provider, model, service_tier, batch, form), at)
+
+    def find_plain(self, key: _Key, at: float) -> UnitPrices | None:
+        """`find` in the path of every call: provider, model, tier, whether in a batch, and no details."""
         held = self._held.get(key)
         if held is not None and held[1] <= at < held[2]:
             return held[0]

@@ -84,6 +84,10 @@ class Reading:
     def __init__(self) -> None:
         self.finish_reasons = {}
         self.faults = []
+        # What every call reads stands on the instance, where CPython reads it four times as fast.
+        self.usage = self.service_tier = self.error = None
+        self.work = self.details = self.units = self.stated_cost = None
+        self.batch = False
 
     def tool(self, key: Any, *, id: str | None, name: str | None, arguments: Any) -> None:
         """Note a tool call, or more of the arguments of one already noted under `key`."""

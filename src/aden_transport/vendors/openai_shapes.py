@@ -214,7 +214,7 @@ def read_chat(body: Mapping[str, Any], reading: Reading) -> None:
 def _legacy_call(message: Mapping[str, Any]) -> Any:
     """`function_call`, which was before `tool_calls`: one at most, without an id. Snowflake's is empty."""
     call = message.get("function_call")
-    if not isinstance(call, Mapping) or not (call.get("name") or call.get("arguments")):
+    if call is None or not isinstance(call, Mapping) or not (call.get("name") or call.get("arguments")):
         return None
     return [{"function": call}]
 
