@@ -135,6 +135,33 @@ def test_a_prompt_is_no_longer_than_the_window() -> None:
     assert (found[0], found[3]) == (128_000 * 2_500 + 9 * 10_000, "context window, max_tokens")
 
 
+def test_without_a_cap_or_a_known_maximum_a_call_is_not_plain_hard_or_not() -> None:
+    body = {"model": "llama-3.3-70b-versatile", "messages": [{"role": "user", "content": "hi"}]}
+    for hard in (True, False):
+        assert plain_amounts(opened("groq", body), hard=hard) is None
+        assert plain_amounts(opened("groq", {**body, "max_tokens": 1 << 60}), hard=hard) is not None
+
+
+def test_messages_without_a_text_are_looked_at() -> None:
+    calls = [{"function": {"name": "f", "arguments": "{}"}, "id": "1", "type": "function"}]
+    for turn in ({"role": "assistant", "tool_calls": calls}, {"role": "user", "content": None}):
+        body = {"model": "gpt-4o", "messages": [turn], "max_tokens": 5}
+        found = plain_amounts(opened("chat", body))
+        assert found is not None
+        assert (found[0], found[1], found[3]) == full_amounts(opened("chat", body))
+    for odd in (5, None, ["role", "content"], "no"):
+        assert plain_amounts(opened("chat", {"model": "gpt-4o", "messages": [odd]})) is None
+
+
+def test_kinds_of_calls_are_forgotten_beyond_a_number_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aden_transport.core.plain.HELD_AT_MOST", 2)
+    calls = PlainCalls(PRICES, Ceilings(), Expectation())
+    for model in ("gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4o"):
+        exchange = opened("chat", {"model": model, "messages": "hi"})
+        assert calls.amounts(exchange, False, True) is not None
+    assert sum(map(len, calls._kinds.values())) <= 2
+
+
 def test_an_expectation_shortens_what_is_held_where_no_limit_is_hard() -> None:
     learned = Expectation()
     for _ in range(20):

@@ -228,6 +228,7 @@ def test_what_was_taken_ends_where_the_sums_have_moved_to(tmp_path: Path) -> Non
     assert ledger.take(2, takes, 30, 20, 9e9)
     ledger.move_to(other)
     assert not ledger.take(3, takes, 1, 1, 9e9)
+    assert not ledger.take(3, takes * 2, 1, 1, 9e9)
     assert other.totals([Line("a", 0, 0)]) == (Totals(0, 60, 40),)
     ledger.end(1, 7)
     assert ledger.release(ledger.name(2))

@@ -149,6 +149,29 @@ def test_two_budgets_of_one_name_are_both_met_and_removed_one_by_one() -> None:
     assert keys(index, agent="a") == ["y"]
 
 
+def test_what_all_calls_meet_is_known_until_a_budget_changes_or_a_window_ends() -> None:
+    index = Index(load({"type": "global", "limit": 5, "period": "daily"}))
+    version, start, end, found = index.common
+    assert version is not index.version
+    known = index.common_at(NOON)
+    assert known is not None
+    assert known == index.takes({"customer": "a"}, NOON)
+    version, start, end, found = index.common
+    assert (version, found) == (index.version, known)
+    assert (start, end) == (NOON - 43_200, NOON + 43_200)
+    index.put(Budget("global:", "global", "", Terms(7_000_000_000)))
+    assert version is not index.version
+    assert index.common_at(NOON) != known
+
+
+def test_where_calls_name_their_budgets_not_all_meet_the_same() -> None:
+    index = Index(load([{"type": "global", "limit": 5}, {"type": "customer", "name": "a", "limit": 5}]))
+    assert index.common_at(NOON) is None
+    assert index.common[0] is index.version
+    index.remove("customer:a")
+    assert index.common_at(NOON) == index.takes(None, NOON) is not None
+
+
 def test_hot_names_are_bounded() -> None:
     index = Index(load({"type": "customer", "name": "*", "limit": 1}))
     for number in range(10_050):
