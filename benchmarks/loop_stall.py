@@ -5,7 +5,8 @@ the control server does not answer.
 program alone, metered without a policy, with the ledger in memory, with a file that three other processes
 write without a pause, who make reserves and settlements as fast as they can, and with a control server that
 takes requests and says nothing, the agent being a task of the loop. The calls are real ones, over an
-in-memory transport.
+in-memory transport. At the end, how many calls one program and four make in a second that
+share a file and do nothing else.
 """
 
 from __future__ import annotations
@@ -52,6 +53,17 @@ PAUSE_S = 0.005
 
 
 def main(seconds: float) -> None:
+    stalls(seconds)
+    for programs in (1, 4):
+        with tempfile.TemporaryDirectory() as folder:
+            address = f"sqlite:///{folder}/ledger.sqlite3"
+            command = [sys.executable, "-m", "benchmarks.loop_stall", str(seconds), address]
+            running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(programs)]
+            calls = sum(int(each.communicate()[0]) for each in running)
+        print(f"{programs} program(s) of {CALLERS} callers each, one file: {calls / seconds:6.0f} calls/s")
+
+
+def stalls(seconds: float) -> None:
     for name, ledger, writers in (
         ("without us", None, 0),
         ("no policy", None, 0),
@@ -84,7 +96,7 @@ def main(seconds: float) -> None:
 
 
 async def measured(
-    address: str | None, seconds: float, *, metered: bool = True
+    address: str | None, seconds: float, *, metered: bool = True, pause: float = PAUSE_S
 ) -> tuple[list[float], list[float]]:
     """Milliseconds: how late the loop was, and how long calls took. `address`: of a ledger, or of a
     server."""
@@ -99,7 +111,7 @@ async def measured(
     end = time.perf_counter() + seconds + 0.5
     transport = httpx2.MockTransport(lambda _: httpx2.Response(200, json=ANSWER))
     async with httpx2.AsyncClient(transport=transport) as client:
-        callers = [asyncio.create_task(call(client, end, waits)) for _ in range(CALLERS)]
+        callers = [asyncio.create_task(call(client, end, waits, pause)) for _ in range(CALLERS)]
         await asyncio.sleep(0.5)
         waits.clear()
         while (begin := time.perf_counter()) < end:
@@ -111,11 +123,11 @@ async def measured(
     return late, waits
 
 
-async def call(client: httpx2.AsyncClient, end: float, waits: list[float]) -> None:
+async def call(client: httpx2.AsyncClient, end: float, waits: list[float], pause: float) -> None:
     while (begin := time.perf_counter()) < end:
         await client.post("https://api.openai.com/v1/chat/completions", json=BODY)
         waits.append((time.perf_counter() - begin) * 1e3)
-        await asyncio.sleep(PAUSE_S)
+        await asyncio.sleep(pause)
 
 
 def figures(values: list[float]) -> str:
@@ -125,4 +137,7 @@ def figures(values: list[float]) -> str:
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else 5.0)
+    if len(sys.argv) > 2:
+        print(len(asyncio.run(measured(sys.argv[2], float(sys.argv[1]), pause=0.0))[1]))
+    else:
+        main(float(sys.argv[1]) if len(sys.argv) > 1 else 5.0)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from .core.reserve import Budgets
     from .core.settings import Settings
     from .events import MetricEvent
-    from .ledger.base import Intent, Ledger, Line
+    from .ledger.base import Intent, Ledger, Line, Spooled
+    from .ledger.hold_end import HoldEnd
     from .ledger.opened import Choice
     from .ledger.sqlite import SqliteLedger
     from .options import MeterOptions
@@ -185,13 +186,40 @@ class Books:
         try:
             self._delivery.deliver(event)
         finally:
-            end = None if record is None else record.end
+            end: HoldEnd | None = None if record is None else record.end
             outgoing = self._outgoing
             settled = outgoing is not None and record is not None and self._has_settled(record)
             if end is not None and self._thread is not None:
-                self._thread.put(_End(self, end, event, settled))
+                end.write = partial(self._kept, event, settled)
+                end.then = partial(self._ended, event, end.tell)
+                self._thread.put(end)
             if outgoing is not None and (end is None or not self._is_beside):
                 outgoing.keep(event, settled=settled)
+
+    # These two on the store's thread.
+
+    def _kept(self, event: MetricEvent, settled: bool) -> Spooled:
+        """An event as the ledger keeps it."""
+        from .core.spooled import spooled
+
+        outgoing = self._outgoing
+        if outgoing is None or not self._is_beside:
+            return spooled(event, emitted=self._emits)
+        return outgoing.spooled(event, emitted=self._emits, settled=settled)
+
+    def _ended(self, event: MetricEvent, tell: Callable[[], object] | None, kept: Spooled | None) -> None:
+        """The ledger has it, with the end of its hold."""
+        if self._outgoing is not None and self._is_beside:
+            self._outgoing.on_kept(1)
+        if kept is not None and kept.emitted:
+            self._delivery.after(event, partial(self._budgets.ledger.forget_events, [kept.event_id]))
+        if tell is not None:
+            try:
+                tell()
+            except LedgerUnavailable as exc:
+                internal_fault("ledger", exc)
+                if self._thread is not None:
+                    self._thread.put(tell)
 
     @property
     def _is_beside(self) -> bool:
@@ -336,36 +364,6 @@ class Books:
 
         choice = self._budgets.choice
         return choice is not None and choice.of_run and choice.shared and not family().is_worker
-
-
-class _End:
-    """The end of a hold, with its event, for a ledger; tried until the store answers."""
-
-    __slots__ = ("_books", "_end", "_event", "_settled")
-
-    def __init__(self, books: Books, end: Callable[..., bool], event: MetricEvent, settled: bool) -> None:
-        self._books = books
-        self._end = end
-        self._event = event
-        self._settled = settled
-
-    def __call__(self) -> None:
-        from .core.reserve import HoldLost
-        from .core.spooled import spooled
-
-        books, outgoing = self._books, self._books._outgoing
-        if outgoing is None or not books._is_beside:
-            outgoing, kept = None, spooled(self._event, emitted=books._emits)
-        else:
-            kept = outgoing.spooled(self._event, emitted=books._emits, settled=self._settled)
-        if not self._end(event=kept):
-            internal_fault("settlement", HoldLost())
-            return
-        if outgoing is not None:
-            outgoing.on_kept(1)
-        if kept.emitted:
-            forget = partial(books._budgets.ledger.forget_events, [kept.event_id])
-            books._delivery.after(self._event, forget)
 
 
 _alone: WeakSet[Books] = WeakSet()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -17,6 +17,7 @@ from .settle import settle
 if TYPE_CHECKING:
     from decimal import Decimal
 
+    from ..ledger.hold_end import HoldEnd
     from ..policy import Plan
     from ..pricing import UnitPrices
     from ..vendors import Operation
@@ -94,8 +95,8 @@ class Concluded:
     """Deferred work whose one count this is."""
     plan: Plan | None = None
     """Of the budgets that were charged."""
-    end: Callable[..., bool] | None = None
-    """Tells the ledger how the hold ends, and takes the event; for who emits it."""
+    end: HoldEnd | None = None
+    """How the hold ends, for who emits the event to tell the ledger."""
 
     def __init__(self, exchange: Exchange, ended_at: float) -> None:
         self.exchange = exchange

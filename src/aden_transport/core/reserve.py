@@ -12,6 +12,7 @@ from .._guard import internal_fault
 from ..errors import LedgerUnavailable
 from ..events import BudgetStatus, Decision
 from ..ledger.base import NEVER, Intent, Ledger, Line, Outcome, Unit
+from ..ledger.hold_end import HoldEnd
 from ..ledger.memory import MemoryLedger
 from ..policy import (
     Budget,
@@ -541,7 +542,7 @@ class Budgets:
         """End a hold without spending. `record`: of the call's event, where it has one."""
         if money.held:
             money.held = False
-            self._end(partial(self.ledger.release, money.op_id), record)
+            self._end(money.op_id, None, record)
             # A store releases it later, perhaps when more is held for the call.
             money.op_id += "'"
 
@@ -551,11 +552,18 @@ class Budgets:
             money.held = False
             if record is not None:
                 record.plan = money.plan
-            self._end(partial(self.ledger.settle, money.op_id, amounts), record)
+            self._end(money.op_id, amounts, record)
 
-    def _end(self, end: Callable[..., bool], record: Concluded | None) -> None:
+    def _end(self, op_id: str, amounts: Mapping[Unit, int] | None, record: Concluded | None) -> None:
+        if self.inline:
+            if amounts is None:
+                self.ledger.release(op_id)
+            else:
+                self.ledger.settle(op_id, amounts)
+            return
+        end = HoldEnd(self.ledger, op_id, amounts)
         if record is None or not self.spools:
-            self._later(end if self.inline else partial(_told, end))
+            self._later(end)
         else:
             record.end = end  # Whoever emits the event does both.
 
@@ -569,7 +577,7 @@ class Budgets:
         if plan.alerts or any(match.terms.ladder.alerts for match in plan.matches):
             tell = partial(self._tell_of_crossed, exchange, plan)
             if record is not None and record.end is not None:
-                record.end = partial(_end_and_tell, record.end, tell, self._later)
+                record.end.tell = tell
             else:
                 self._later(tell)
 
@@ -616,30 +624,6 @@ def _at_once(work: Callable[[], object]) -> None:
 def _sums_of(matches: Sequence[Match]) -> list[Line]:
     """Lines that ask for nothing but sums."""
     return [Line(match.ledger_key, 0, 0, unit=match.terms.unit, also=older_keys(match)) for match in matches]
-
-
-class HoldLost(Exception):
-    """A store had no such hold any more: it lost it, or has settled it as disputed meanwhile."""
-
-
-def _told(end: Callable[[], bool]) -> None:
-    if not end():
-        internal_fault("settlement", HoldLost())
-
-
-def _end_and_tell(
-    end: Callable[..., bool],
-    tell: Callable[[], None],
-    later: Callable[[Callable[[], object]], object],
-    **given: Any,
-) -> bool:
-    ended = end(**given)
-    try:
-        tell()
-    except LedgerUnavailable as exc:
-        internal_fault("ledger", exc)
-        later(tell)
-    return ended
 
 
 def _over(run: budget) -> Verdict:

@@ -20,6 +20,7 @@ __all__ = [
     "NEVER",
     "SEAL",
     "UNLIMITED",
+    "End",
     "Intent",
     "Ledger",
     "Line",
@@ -65,6 +66,9 @@ class Spooled(NamedTuple):
     sending: Sending | None = None
     """The server that is to have it."""
 
+
+End: TypeAlias = "tuple[str, Mapping[Unit, int] | None, Spooled | None]"
+"""The id of a hold, the amounts that it is settled at (None: it is released), and its event."""
 
 UNLIMITED = 2**62
 """More than any sum."""

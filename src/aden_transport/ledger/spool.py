@@ -9,7 +9,6 @@ forgetting.
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
@@ -36,6 +35,8 @@ MAX_ROWS = 50_000
 MAX_BYTES = 64 * 2**20
 MAX_AGE_S = 7 * 86_400.0
 """What is beyond is given up, the oldest first, and counted."""
+AT_ONCE = 100
+"""Rows of one statement."""
 NOBODY = ""
 """The owner of an event that a sweep has left."""
 
@@ -51,9 +52,13 @@ COUNT = """INSERT INTO counts VALUES ('dropped', ?)
     ON CONFLICT (name) DO UPDATE SET count = count + excluded.count"""
 
 
-def add(db: sqlite3.Connection, event: Spooled, owner: str) -> None:
-    """The event of a hold that is ended by its owner."""
-    db.execute(ADD, (_number(event.event_id), event.event_id, owner, time.time(), event.text))
+def add(db: sqlite3.Connection, events: Sequence[Spooled], owner: str, at: float) -> None:
+    """The events of holds that are ended by their owner, a hundred at most."""
+    if events:
+        rows: list[Any] = []
+        for event in events:
+            rows += (_number(event.event_id), event.event_id, owner, at, event.text)
+        db.execute(ADD + ", (?, ?, ?, ?, ?)" * (len(events) - 1), rows)
 
 
 def left(intent: str, *, hold: int | None, candidate: int) -> Spooled:
@@ -89,8 +94,10 @@ def take(db: sqlite3.Connection, owner: str, most: int) -> dict[str, Mapping[str
 
 
 def forget(db: sqlite3.Connection, event_ids: Sequence[str]) -> None:
-    if event_ids:
-        db.executemany("DELETE FROM spool WHERE number = ?", [(_number(each),) for each in event_ids])
+    for first in range(0, len(event_ids), AT_ONCE):
+        numbers = [_number(each) for each in event_ids[first : first + AT_ONCE]]
+        # S608: question marks.
+        db.execute(f"DELETE FROM spool WHERE number IN ({', '.join('?' * len(numbers))})", numbers)  # noqa: S608
 
 
 def trim(db: sqlite3.Connection, now: float) -> None:

@@ -24,12 +24,14 @@ from .. import _json
 from .._fork import on_fork_in_child
 from ..errors import LedgerUnavailable
 from . import outbox_sqlite, pace_sqlite, spool
-from .base import Intent, Line, Outcome, Sending, Spooled, Totals, Unit
+from .base import End, Intent, Line, Outcome, Sending, Spooled, Totals, Unit
+from .hold_end import Ride
 from .memory import Held
 from .owner import is_gone, owner_of
 from .pace import Move, Turn
 from .private import check_file, host_file
 from .rule import judge
+from .sqlite_ends import Ends, Row, keep
 
 __all__ = ["SqliteLedger", "default_path"]
 
@@ -97,6 +99,7 @@ class SqliteLedger:
         self.timeout_s = timeout_s
         self._lock = threading.Lock()
         self._opened: _Opened | None = None
+        self._ride: Ride | None = None
         self._taken: set[str] = set()
         """Events that emitters have taken, still to be forgotten."""
         _ledgers.add(self)
@@ -117,35 +120,83 @@ class SqliteLedger:
         intent: Intent | None = None,
     ) -> Outcome:
         op_id = _name(op_id)
+        ride = self._ride
+        if ride is not None and ride.thread == threading.get_ident() and ride.ended is None:
+            return self._reserve_with(ride, op_id, candidates, expires_at, intent)
         with self._transaction() as db:
-            before = db.execute("SELECT outcome FROM holds WHERE op_id = ?", (op_id,)).fetchone()
-            if before is not None:
-                return _outcome(before[0])
-            outcome = judge(candidates, _reader(db))
-            if outcome.kind == "held":
-                lines = [_row(line) for line in candidates[outcome.candidate]]
-                told = None if intent is None else _text(intent)
-                held = (op_id, self._owner(), expires_at, _text(lines), _text(_plain(outcome)), told)
-                db.execute(HELD, held)
-                db.executemany(ADD_HOLD, [(key, hold, exp, until) for key, hold, exp, _, until in lines])
-            return outcome
+            return self._reserve(db, op_id, candidates, expires_at, intent)
+
+    def _reserve(
+        self,
+        db: sqlite3.Connection,
+        op_id: str,
+        candidates: Sequence[Sequence[Line]],
+        expires_at: float,
+        intent: Intent | None,
+    ) -> Outcome:
+        before = db.execute("SELECT outcome FROM holds WHERE op_id = ?", (op_id,)).fetchone()
+        if before is not None:
+            return _outcome(before[0])
+        outcome = judge(candidates, _reader(db))
+        if outcome.kind == "held":
+            lines = [_row(line) for line in candidates[outcome.candidate]]
+            told = None if intent is None else _text(intent)
+            held = (op_id, self._owner(), expires_at, _text(lines), _text(_plain(outcome)), told)
+            db.execute(HELD, held)
+            db.executemany(ADD_HOLD, [(key, hold, exp, until) for key, hold, exp, _, until in lines])
+        return outcome
+
+    def _reserve_with(
+        self,
+        ride: Ride,
+        op_id: str,
+        candidates: Sequence[Sequence[Line]],
+        expires_at: float,
+        intent: Intent | None,
+    ) -> Outcome:
+        """A reserve that has the ends of other holds told in its transaction, before it."""
+        with self._transaction() as db:
+            try:
+                ends: Ends | None = Ends(db, _named(ride.ends), MOST)
+            except (TypeError, ValueError, LookupError):
+                ends = None  # What cannot be told must not keep a call from its hold.
+            taken = self._write(db, ends) if ends is not None else []
+            outcome = self._reserve(db, op_id, candidates, expires_at, intent)
+        if ends is not None:
+            self._taken.difference_update(taken)
+            ride.ended = ends.ended
+        return outcome
 
     def settle(self, op_id: str, amounts: Mapping[Unit, int], *, event: Spooled | None = None) -> bool:
-        return self._end(op_id, lambda unit, hold: min(amounts.get(unit, hold), MOST), event)
+        return self.end_many([(op_id, amounts, event)])[0]
 
     def release(self, op_id: str, *, event: Spooled | None = None) -> bool:
-        return self._end(op_id, lambda unit, hold: 0, event)
+        return self.end_many([(op_id, None, event)])[0]
 
-    def _end(self, op_id: str, spent: Callable[[Unit, int], int], event: Spooled | None) -> bool:
+    def end_many(self, ends: Sequence[End]) -> Sequence[bool]:
+        """See `EndsMany`; a hundred at most."""
         with self._transaction() as db:
-            ended = _end(db, op_id, spent)
-            if ended and event is not None:
-                _keep(db, event, self._owner())
-            # Every event is written and taken out again: the second of the two in the next one's transaction.
-            taken = list(self._taken)
-            spool.forget(db, taken)
+            told = Ends(db, _named(ends), MOST)
+            taken = self._write(db, told)
         self._taken.difference_update(taken)
-        return ended
+        return told.ended
+
+    @contextmanager
+    def riding(self, ends: Sequence[End]) -> Iterator[Ride]:
+        """See `EndsMany`."""
+        ride = self._ride = Ride(ends, threading.get_ident())
+        try:
+            yield ride
+        finally:
+            self._ride = None
+
+    def _write(self, db: sqlite3.Connection, ends: Ends) -> list[str]:
+        """Ends, and the events that are to be forgotten, which are returned."""
+        ends.write(db, self._owner())
+        # Every event is written and taken out again: the second of the two in a later one's transaction.
+        taken = list(self._taken)
+        spool.forget(db, taken)
+        return taken
 
     def defer(self, op_id: str, ref: str, *, expires_at: float) -> bool:
         op_id, ref = _name(op_id), _name(ref)
@@ -354,6 +405,7 @@ class SqliteLedger:
 
     def _renew_in_child(self) -> None:
         self._lock = threading.Lock()
+        self._ride = None
         self._taken = set()  # The parent's to forget.
 
 
@@ -453,17 +505,18 @@ def _is_busy(exc: Exception) -> bool:
 
 # -- rows -------------------------------------------------------------------------------------------
 
-_Row = tuple[str, int, int, Unit, float]
-"""Of a hold's line: key, hold, expected, unit, when the key expires."""
 
-
-def _row(line: Line) -> _Row:
+def _row(line: Line) -> Row:
     return (_name(line.key), min(line.hold, MOST), min(line.expected, MOST), line.unit, line.expires_at)
 
 
 def _name(text: str) -> str:
     """Names come from the application and may hold lone surrogates, which UTF-8 cannot."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def _named(ends: Sequence[End]) -> list[End]:
+    return [(_name(op_id), amounts, event) for op_id, amounts, event in ends]
 
 
 def _text(value: Any) -> str:
@@ -498,25 +551,17 @@ def _end(
     if found is None:
         return False
     db.execute("DELETE FROM holds WHERE op_id = ?", (op_id,))
-    lines: list[_Row] = _json.loads(found[0])
+    lines: list[Row] = _json.loads(found[0])
     if disputed and found[2] is not None:
         money = max((hold for _, hold, _, unit, _ in lines if unit == "usd"), default=None)
         event = spool.left(found[2], hold=money, candidate=_outcome(found[1]).candidate)
-        _keep(db, event, spool.NOBODY)
+        keep(db, [event], spool.NOBODY)
     changes = [
         (spent(unit, hold), hold if disputed and unit == "usd" else 0, hold, expected, key)
         for key, hold, expected, unit, _ in lines
     ]
     db.executemany(END_HOLD, changes)
     return True
-
-
-def _keep(db: sqlite3.Connection, event: Spooled, owner: str) -> None:
-    """For emitters, for a server, or for both."""
-    if event.emitted:
-        spool.add(db, event, owner)
-    if event.sending is not None:
-        outbox_sqlite.add(db, event, time.time())
 
 
 def _mark(db: sqlite3.Connection, key: str, mark: str, expires_at: float) -> bool:

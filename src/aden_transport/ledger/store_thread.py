@@ -10,8 +10,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import Context, copy_context
+from itertools import islice
 from queue import Empty, SimpleQueue
 from typing import Any, TypeAlias
 from weakref import WeakSet
@@ -20,6 +21,7 @@ from .._fork import on_fork_in_child
 from .._guard import internal_fault
 from .._threads import may_start_threads
 from ..errors import LedgerUnavailable
+from .hold_end import EndsMany, HoldEnd
 
 __all__ = ["Question", "StoreThread"]
 
@@ -29,6 +31,8 @@ PAUSES_S = (0.1, 0.3, 1.0, 3.0, 5.0)
 """Between two tries of an end while the store is away; the last for ever."""
 TRIED_S = 3600.0
 """For so long; then its hold has expired in the store."""
+MANY = 32
+"""Ends of holds that are told in one step, where the store can: others have their turn between."""
 LIVELY = 10
 """Questions answered within a call's patience by which a store counts as answering: the call then waits for
 those before it, and not for the store."""
@@ -107,6 +111,8 @@ class StoreThread:
         self._questions: deque[Question] = deque()
         self._thread: threading.Thread | None = None
         self._lock = threading.RLock()  # A signal handler may put something while its thread is in here.
+        self._singly = 0
+        """So many of the first ends are told each by itself: one of them cannot be told."""
         self._tries = 0
         self._first_tried_at = 0.0
         self._again_at = 0.0
@@ -184,7 +190,7 @@ class StoreThread:
             try:
                 self._receive()
                 if self._questions:
-                    self._questions.popleft().ask()
+                    self._ask_first()
                     self.answered += 1
                 # One of each, so that neither keeps the other waiting.
                 if self._ends and time.monotonic() >= self._again_at:
@@ -213,10 +219,49 @@ class StoreThread:
         else:
             self._ends.append(item)
 
-    def _end_first(self) -> None:
-        end = self._ends[0]
+    def _ask_first(self) -> None:
+        """Ask the first question; ends of holds that were put before go along, in the same step."""
+        question = self._questions.popleft()
+        ends, many = self._together()
+        if many is None or time.monotonic() < self._again_at:
+            question.ask()
+            return
         try:
-            end()
+            told = [end.told() for end in ends]
+        except Exception:  # noqa: BLE001 - given up by itself
+            self._singly = len(ends)
+            question.ask()
+            return
+        with many.riding(told) as ride:
+            question.ask()
+        if ride.ended is not None:
+            self._were_told(ends, ride.ended)
+
+    def _together(self) -> tuple[Sequence[HoldEnd], EndsMany | None]:
+        """The first ends, as far as their ledger takes them in one step; it, or None where it does not."""
+        first = self._ends[0] if self._ends else None
+        many = first.many if isinstance(first, HoldEnd) and not self._singly else None
+        found: list[HoldEnd] = []
+        if isinstance(first, HoldEnd) and many is not None:
+            for end in islice(self._ends, MANY):
+                if not isinstance(end, HoldEnd) or end.ledger is not first.ledger:
+                    break
+                found.append(end)
+        return found, many
+
+    def _were_told(self, ends: Sequence[HoldEnd], ended: Sequence[bool]) -> None:
+        for end, was_held in zip(ends, ended, strict=True):
+            self._ends.popleft()
+            end.ended(was_held)
+        self._tries, self._first_tried_at, self._again_at = 0, 0.0, 0.0
+
+    def _end_first(self) -> None:
+        ends, many = self._together()
+        try:
+            if many is not None:
+                self._were_told(ends, many.end_many([end.told() for end in ends]))
+                return
+            self._ends[0]()
         except LedgerUnavailable as exc:
             internal_fault("ledger", exc)
             now = time.monotonic()
@@ -227,7 +272,11 @@ class StoreThread:
                 return
             self._give_up(exc)
         except BaseException as exc:  # noqa: BLE001 - what cannot be told at all is not tried again
+            if len(ends) > 1:
+                self._singly = len(ends)
+                return
             self._give_up(exc)
+        self._singly = max(0, self._singly - 1)
         self._ends.popleft()
         self._tries, self._first_tried_at, self._again_at = 0, 0.0, 0.0
 
