@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 from ._guard import internal_fault
 from .emitters.delivery import Delivery
@@ -18,6 +18,7 @@ from .ledger.store_thread import StoreThread
 from .outgoing import Outgoing, file_under
 
 if TYPE_CHECKING:
+    from .core.pacing import Pacer
     from .core.reserve import Budgets
     from .core.settings import Settings
     from .events import MetricEvent
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from .policy import Policy
     from .pricing import PriceBook
 
-__all__ = ["Books", "budgets_of", "ledger_of_runs"]
+__all__ = ["Books", "budgets_of", "close_pace", "ledger_of_runs", "share_pace"]
 
 _log = logging.getLogger("aden.ledger")
 TAKEN_AT_ONCE = 500
@@ -148,10 +149,7 @@ class Books:
         self._settings: Settings | None = None
         self._set_up()
         if budgets.inline and budgets.choice is not None and budgets.choice.of_run:
-            from .ledger.prefork import before_children
-
-            if not _alone:
-                before_children(_share_all)
+            _hear_of_children()
             _alone.add(self)
 
     def attach(self, settings: Settings) -> None:
@@ -370,6 +368,17 @@ _alone: WeakSet[Books] = WeakSet()
 """Of runs that have been one process so far, with their sums in memory."""
 
 
+_alone_paces: WeakKeyDictionary[Pacer, Budgets | None] = WeakKeyDictionary()
+"""The same of paces; with the budgets whose ledger they go by."""
+
+
+def _hear_of_children() -> None:
+    from .ledger.prefork import before_children
+
+    if not _alone and not _alone_paces:
+        before_children(_share_all)
+
+
 def _share_all() -> None:
     """Before this process makes its first worker."""
     while _alone:
@@ -377,3 +386,68 @@ def _share_all() -> None:
             _alone.pop().share()
         except Exception as exc:  # noqa: BLE001 - a fork must not fail for us
             internal_fault("ledger", exc)
+    while _alone_paces:
+        try:
+            _share_pace(*_alone_paces.popitem())
+        except Exception as exc:  # noqa: BLE001 - a fork must not fail for us
+            internal_fault("pacing", exc)
+
+
+# -- paces ------------------------------------------------------------------------------------------
+
+
+def share_pace(pacer: Pacer, budgets: Budgets | None) -> None:
+    """Have a run's workers keep one pace, as soon as there are any."""
+    if pacer.inline:
+        _hear_of_children()
+        _alone_paces[pacer] = budgets
+    elif budgets is None:
+        _tidy()
+
+
+def _share_pace(pacer: Pacer, budgets: Budgets | None) -> None:
+    from .ledger.opened import choose_for_run, opened
+
+    if budgets is not None:  # whose ledger has moved, if it could
+        if budgets.thread is not None:
+            pacer.move_to(budgets.ledger, budgets.thread)
+        return
+    choice = choose_for_run(has_workers=True)
+    if choice.address == "memory":
+        _log.warning("no file can be written for this run: each worker keeps a pace of its own")
+        return
+    pacer.move_to(opened(choice, timeout_s=pacer.timeout_s), StoreThread())
+    _tidy()
+
+
+def _tidy() -> None:
+    """Remove the files of runs that have ended, and that have nothing for others."""
+    from .ledger.sqlite import SqliteLedger
+
+    for path in left_behind():
+        _remove_done(SqliteLedger(path), untouched=True)
+
+
+def _remove_done(ledger: SqliteLedger, *, untouched: bool = False) -> None:
+    try:
+        done = ledger.is_done()
+    except LedgerUnavailable:
+        return
+    finally:
+        ledger.close()
+    if done:
+        remove(ledger.path, untouched=untouched)
+
+
+def close_pace(pacer: Pacer) -> None:
+    """Let go of the ledger of a pace without budgets; the run's own file goes with its first process."""
+    from .ledger.prefork import family
+    from .ledger.run_files import run_path
+    from .ledger.sqlite import SqliteLedger
+
+    ledger = pacer.ledger
+    ledger.close()
+    if isinstance(ledger, SqliteLedger) and ledger.path.exists():
+        kin = family()
+        if not kin.is_worker and ledger.path == run_path(kin.root):
+            _remove_done(ledger)

@@ -569,8 +569,7 @@ def _at_exit() -> None:
             meter.agent.stop(EXIT_S)
         meter.delivery.close(EXIT_S)
         meter.close_callbacks(EXIT_S)
-        if meter.books is not None:
-            meter.books.close()
+        meter.close_ledgers()
 
 
 at_process_end(_at_exit)

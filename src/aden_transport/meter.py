@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._fork import on_fork_in_child, random_bits
 from ._guard import internal_fault
-from .bookkeeping import Books, budgets_of, ledger_of_runs
+from .bookkeeping import Books, budgets_of, close_pace, ledger_of_runs, share_pace
 from .control.options import ControlOptions, server_address
 from .core.classify import Classifier
 from .core.exchange import Exchange
@@ -233,9 +233,15 @@ class Meter:
             done = self.agent.stop(timeout) and done
         done = self.close_callbacks(timeout) and done
         done = self.delivery.close(timeout) and done
+        self.close_ledgers()
+        return done
+
+    def close_ledgers(self) -> None:
+        """Let go of the files and connections of budgets and paces."""
         if self.books is not None:
             self.books.close()
-        return done
+        elif self.pacer is not None:
+            close_pace(self.pacer)
 
     def close_callbacks(self, timeout: float) -> bool:
         """Hand over what `on_alert` and `on_blocked` are to be told, and end their threads."""
@@ -336,7 +342,7 @@ def pacer_of(options: MeterOptions, budgets: Budgets | None, former: Meter | Non
     thread = None
     if not isinstance(ledger, MemoryLedger):
         thread = StoreThread() if budgets is None or budgets.thread is None else budgets.thread
-    return Pacer(
+    pacer = Pacer(
         ledger,
         target=options.pacing["target"],
         max_wait_s=options.pacing["max_wait_ms"] / 1000,
@@ -344,6 +350,9 @@ def pacer_of(options: MeterOptions, budgets: Budgets | None, former: Meter | Non
         thread=thread,
         timeout_s=timeout_s,
     )
+    if options.ledger is None:
+        share_pace(pacer, budgets)
+    return pacer
 
 
 def agent_of(options: MeterOptions, former: Meter | None) -> ControlAgent | None:

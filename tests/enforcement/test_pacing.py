@@ -7,6 +7,7 @@ turn is left unused is `tests/ledger/test_pace.py`'s to prove.
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from benchmarks.pacing import run
 
 from aden_transport import (
     MeterOptions,
+    bookkeeping,
     context,
     create_memory_emitter,
     instrument,
@@ -31,6 +33,7 @@ from aden_transport import (
     update_options,
 )
 from aden_transport.emitters.memory import MemoryEmitter
+from aden_transport.meter import state
 from aden_transport.testing import FakeProvider, Reply
 
 from ..ledger.redis_server import RedisServer, server_program
@@ -179,6 +182,54 @@ def test_a_refusal_in_one_process_stops_the_others(
             client.chat.completions.create(**ASKED)
         first, second = found.provider.requests
         assert second.at - first.at >= 3.0
+
+
+PRELOADED = """
+import os, sys, httpx2
+from aden_transport import MeterOptions, instrument
+instrument(MeterOptions(pacing=True, policy={"type": "global", "limit": 1} if sys.argv[2] else None))
+for number in range(2):
+    child = os.fork()
+    if child == 0:
+        headers = {"authorization": "Bearer sk-1"}
+        with httpx2.Client(headers=headers, timeout=60) as client:
+            answer = client.post(sys.argv[1] + "/chat/completions", json={"model": "gpt-4o", "messages": []})
+        sys.exit(answer.status_code != (200 if number else 429))
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.parametrize("policy", ["", "policy"])
+def test_workers_of_a_parent_that_has_loaded_everything_keep_one_pace(policy: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "HOME": str(tmp_path)}
+    environment.pop("XDG_RUNTIME_DIR", None)
+    with FakeProvider() as provider:
+        provider.push(Reply(status=429, retry_after_s=3.0))
+        command = [sys.executable, "-c", PRELOADED, provider.openai_base_url, policy]
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        first, second = provider.requests
+        assert second.at - first.at >= 3.0
+    assert [*tmp_path.glob("aden-transport-*/run-*")] == []
+
+
+def test_a_pace_that_no_file_can_be_written_for_is_each_workers_own(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("aden_transport.ledger.run_files._folder", lambda: None)
+    with (
+        paced(ledger=None) as found,
+        openai.OpenAI(base_url=found.provider.openai_base_url, api_key="sk-1") as client,
+    ):
+        bookkeeping._share_all()
+        client.chat.completions.create(**ASKED)
+        assert state.everything is not None
+        assert state.everything.pacer is not None
+        assert state.everything.pacer.inline
+    assert "each worker keeps a pace of its own" in caplog.text
 
 
 def test_the_sdks_own_retry_waits_for_the_stop_and_is_the_same_call() -> None:

@@ -151,7 +151,7 @@ class Pacer:
         self.sizes = Sizes()
         self._wall = wall
         self._thread = thread
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._salt = b""
         self._salt_until = 0.0
         self._down_until = 0.0
@@ -161,6 +161,14 @@ class Pacer:
         self._heard: dict[str, float] = {}
         self._said: dict[str, tuple[Rates, float]] = {}
         self._skews: dict[str, tuple[float, float]] = {}
+
+    def move_to(self, ledger: Ledger, thread: StoreThread) -> None:
+        """Keep the paces elsewhere from now on, where other processes see them. Answers tell them anew."""
+        self._thread, self.ledger = thread, ledger
+        self.inline = False
+        self._salt = b""
+        for known in (self._keys, self._looked, self._heard, self._said):
+            known.clear()
 
     def pace(self, logical: LogicalCall | None) -> Pace:
         """Of a new attempt of `logical`; None: of a call's first."""
@@ -218,7 +226,7 @@ class Pacer:
             otherwise=lambda: 0.0,
             late=lambda _: None,
             thread=self._thread,
-            timeout_s=self._timeout_s,
+            timeout_s=self.timeout_s,
         )
 
     def _put(self, work: Callable[[], object]) -> None:
