@@ -31,6 +31,7 @@ from . import (
     policy_routes,
     pricing,
     push,
+    reconciliation,
 )
 from .access import Access
 from .deliveries import AlertSettings, Deliverer
@@ -50,6 +51,7 @@ ROUTERS = (
     health.router,
     ledger_routes.router,
     disputes.router,
+    reconciliation.router,
     policy_routes.router,
     budgets.router,
     audit.router,

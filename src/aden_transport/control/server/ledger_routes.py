@@ -17,8 +17,6 @@ from starlette.requests import HTTPConnection
 
 from ...errors import LedgerUnavailable
 from ...ledger.wire import (
-    BOUNDS,
-    UNITS,
     amounts_of,
     candidates_of,
     lines_of,
@@ -40,32 +38,6 @@ MOST_ASKS = 1000
 MOST_TTL_S = 31 * 86_400.0
 """Of a hold: no work goes on for longer."""
 MOST = 2**53 - 1
-
-LINE = {
-    "type": "object",
-    "required": ["key", "hold", "expected"],
-    "properties": {
-        "key": {"type": "string"},
-        **{name: {"type": "integer"} for name in ("hold", "expected", *BOUNDS)},
-        "unit": {"enum": list(UNITS)},
-        "also": {"type": "array", "items": {"type": "string"}},
-        "expires_at": {"type": "number"},
-    },
-}
-MEMBERS: dict[str, Any] = {
-    "op_id": {"type": "string"},
-    "ref": {"type": "string"},
-    "ttl_s": {"type": "number", "minimum": 0},
-    "amounts": {"type": "object", "properties": {unit: {"type": "integer"} for unit in UNITS}},
-    "candidates": {"type": "array", "items": {"type": "array", "items": LINE}},
-}
-
-
-def taking(*names: str) -> dict[str, Any]:
-    """The body of a route, for the published description."""
-    schema = {"type": "object", "required": names, "properties": {name: MEMBERS[name] for name in names}}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
-
 
 router = APIRouter(prefix=Paths.ledger, tags=["ledger"])
 May = Annotated[Caller, Depends(allowed("ledger"))]
@@ -94,7 +66,7 @@ def _faults() -> Iterator[None]:
 # -- a call -----------------------------------------------------------------------------------------
 
 
-@router.post("/reserve", openapi_extra=taking("op_id", "candidates", "ttl_s"))
+@router.post("/reserve")
 async def reserve(request: Request) -> Answer:
     """Hold the first of `candidates` that fits on all its lines, for `ttl_s` seconds at most."""
     ledger, body = await _asked(request)
@@ -105,7 +77,7 @@ async def reserve(request: Request) -> Answer:
         return Answer(outcome_json(await asyncio.wrap_future(asking)))
 
 
-@router.post("/settle", openapi_extra=taking("op_id", "amounts"))
+@router.post("/settle")
 async def settle(request: Request) -> Answer:
     """Turn a hold into spending. False where there is no such hold (any more)."""
     ledger, body = await _asked(request)
@@ -114,7 +86,7 @@ async def settle(request: Request) -> Answer:
         return Answer({"done": await asyncio.wrap_future(ending)})
 
 
-@router.post("/release", openapi_extra=taking("op_id"))
+@router.post("/release")
 async def release(request: Request) -> Answer:
     """Give a hold back whole. False where there is no such hold (any more)."""
     ledger, body = await _asked(request)
@@ -122,7 +94,7 @@ async def release(request: Request) -> Answer:
         return Answer({"done": await asyncio.wrap_future(ledger.ending(text(body, "op_id"), None))})
 
 
-@router.post("/settle_deferred", openapi_extra=taking("ref", "amounts"))
+@router.post("/settle_deferred")
 async def settle_deferred(request: Request) -> Answer:
     """`settle` by the vendor's id of deferred work."""
     ledger, body = await _asked(request)

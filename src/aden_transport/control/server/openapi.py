@@ -107,22 +107,23 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ),
     ("post", Paths.leases): _object("owner", "asks", owner=TEXT, asks=_list(ASK)),
     ("post", f"{Paths.ledger}/reserve"): _object(
-        *("op_id", "candidates", "expires_at"),
+        *("op_id", "candidates", "ttl_s"),
         op_id=OP_ID,
         candidates=_list(_list(LINE), minItems=1),
-        now=TIME,
-        expires_at=TIME,
-        intent=OBJECT,
+        ttl_s=NUMBER,
     ),
-    ("post", f"{Paths.ledger}/settle"): _object("op_id", op_id=OP_ID, amounts=AMOUNTS),
+    ("post", f"{Paths.ledger}/settle"): _object("op_id", "amounts", op_id=OP_ID, amounts=AMOUNTS),
     ("post", f"{Paths.ledger}/release"): _object("op_id", op_id=OP_ID),
-    ("post", f"{Paths.ledger}/defer"): _object("op_id", "ref", op_id=OP_ID, ref=TEXT, expires_at=TIME),
-    ("post", f"{Paths.ledger}/settle_deferred"): _object("ref", ref=TEXT, amounts=AMOUNTS),
+    ("post", f"{Paths.ledger}/defer"): _object("op_id", "ref", "ttl_s", op_id=OP_ID, ref=TEXT, ttl_s=NUMBER),
+    ("post", f"{Paths.ledger}/settle_deferred"): _object("ref", "amounts", ref=TEXT, amounts=AMOUNTS),
     ("post", f"{Paths.ledger}/raise_to"): _object(
         *("key", "spent", "mark"), key=TEXT, spent=WHOLE, mark=TEXT, expires_at=TIME
     ),
     ("post", f"{Paths.ledger}/mark_once"): _object("key", "mark", key=TEXT, mark=TEXT, expires_at=TIME),
     ("post", f"{Paths.ledger}/totals"): _object("lines", lines=_list(LINE)),
+    ("post", f"{Paths.ledger}/disputes/release"): _object(
+        "key", "reason", key=TEXT, owner=TEXT, generation=WHOLE, reason=REASON
+    ),
     ("post", Paths.validate): _object(
         "estimated_cost", budget_id=TEXT, estimated_cost=NUMBER, local_spend=NUMBER, context=OBJECT
     ),

@@ -1,0 +1,112 @@
+"""Whether the ledger's sums are what the events of their calls say.
+
+For each budget of a policy, in its window: what is spent by the ledger, less what is disputed, and what the
+events cost that meet it. They are equal when no call is under way and every event has come; what policies and
+people have set, and disputes that were resolved, are the difference, and stand in the audit.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends
+from sqlalchemy import Connection, select
+from starlette.requests import HTTPConnection
+
+from ..._json import loads
+from ...attributes import normalized
+from ...policy.index import Index
+from ..messages import Paths
+from .access import Caller, allowed, storage_of
+from .limits import stored
+from .policies import DEFAULT, current
+from .storage import Storage
+from .tables import events, sums
+
+__all__ = ["reconciled", "router"]
+
+AT_ONCE = 1000
+router = APIRouter(prefix=Paths.ledger, tags=["ledger"])
+COLUMNS = (events.c.at, events.c.body, events.c.cost_nano, events.c.charged_nano)
+
+
+def reconciled(db: Connection, team: str, *, now: float, policy_id: str = DEFAULT) -> list[dict[str, Any]]:
+    """Of each budget of dollars that something was spent on in the window of `now`: nano-dollars by the
+    ledger, and by the events. In one transaction, so that both are of one moment."""
+    index = current(db, team, policy_id).index
+    told = _of_events(db, team, index, now)
+    keys = {stored(key) for key in told} | _keys(db, team, index, now)
+    rows = db.execute(select(sums).where(sums.c.team_id == team, sums.c.key.in_(sorted(keys)))).all()
+    found = {row.key: row for row in rows if row.unit == "usd"}
+    events_of = Counter({stored(key): amount for key, amount in told.items()})
+    return [
+        {
+            "key": key,
+            "spent": row.spent,
+            "disputed": row.disputed,
+            "events": events_of[key],
+            "difference": row.spent - row.disputed - events_of[key],
+            "held": row.held,
+        }
+        for key, row in sorted(found.items())
+    ]
+
+
+def _of_events(db: Connection, team: str, index: Index, now: float) -> Counter[str]:
+    """What the events of now's windows cost, by key."""
+    current_keys = _Windows(index, now)
+    found: Counter[str] = Counter()
+    of = select(*COLUMNS).where(events.c.team_id == team, events.c.kind == "metric")
+    for rows in db.execute(of.where(events.c.at >= current_keys.start)).partitions(AT_ONCE):
+        for row in rows:
+            amount = row.cost_nano if row.charged_nano is None else row.charged_nano
+            if not amount:
+                continue
+            for match in index.match(_attributes(row.body), row.at):
+                if match.terms.unit == "usd" and current_keys.has(match.ledger_key):
+                    found[match.ledger_key] += amount
+    return found
+
+
+class _Windows:
+    """Which windows those of `now` are, and when the first of them began."""
+
+    def __init__(self, index: Index, now: float) -> None:
+        windows = [index.window(budget, now) for budget in index.policy.budgets]
+        self.start = max(0.0, min([window.start for window in windows], default=now))
+        self._names = {window.name for window in windows}
+
+    def has(self, ledger_key: str) -> bool:
+        return ledger_key.partition("|")[0].partition("#")[0] in self._names
+
+
+def _keys(db: Connection, team: str, index: Index, now: float) -> set[str]:
+    """Of budgets without a template: those that were spent on without any event."""
+    return {stored(match.ledger_key) for match in index.match({}, now)}
+
+
+def _attributes(body: str) -> dict[str, Any]:
+    """As the event brought them: by these its call met its budgets."""
+    told = loads(body)
+    metadata = told.get("data", told).get("metadata")
+    return normalized(metadata) if isinstance(metadata, dict) else {}
+
+
+def is_exact(found: Iterable[Mapping[str, Any]]) -> bool:
+    return not any(each["difference"] for each in found)
+
+
+@router.get("/reconcile")
+def reconcile(
+    connection: HTTPConnection,
+    caller: Annotated[Caller, Depends(allowed("read"))],
+    storage: Annotated[Storage, Depends(storage_of)],
+    policy_id: str = DEFAULT,
+) -> dict[str, Any]:
+    """What is spent by the ledger and by the events, in nano-dollars, of each budget in its window."""
+    with storage.read() as db:
+        now = connection.app.state.ledgers.clock()
+        found = reconciled(db, caller.team_id, now=now, policy_id=policy_id)
+    return {"exact": is_exact(found), "budgets": found}
