@@ -4,6 +4,7 @@ carries its asks to the server."""
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -11,7 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from aden_transport.control.agent.errands import IDLE_S, WAITED_FOR_S
+from aden_transport.control.agent.session import Session
 from aden_transport.control.messages import Ask, Grant
+from aden_transport.control.options import ControlOptions
 from aden_transport.ledger.base import Line, Outcome
 from aden_transport.ledger.lease_file import FileLeases
 from aden_transport.ledger.lease_memory import MemoryLeases
@@ -23,7 +27,6 @@ from .world import Network, World
 
 __all__ = ["EPOCH", "GONE", "Call", "Host", "Truth"]
 
-TICK_S = 1.0
 PATIENCE_S = 2.0
 FIRST_S, LONGEST_S = 0.01, 0.2
 """Pauses between two looks at a lease, longer than the product's: there is less to simulate."""
@@ -55,6 +58,8 @@ class Truth:
     """By owner and key: what its ledger has charged, or, where that is lost, what was billed."""
     lost: set[str] = field(default_factory=set)
     """Owners whose disk is gone."""
+    wanted: Counter[str] = field(default_factory=Counter)
+    """By key: what the calls cost that were sent, or refused for a limit."""
     sent: int = 0
     refused: int = 0
     unanswered: int = 0
@@ -96,7 +101,8 @@ class Host:
         self.has_company = beside is not None
         if beside is not None:
             self._path, self._rate, beside.has_company = beside._path, beside._rate, True
-        self._starts = 0
+        self._starts = self._boots = 0
+        self._booted_at = 0.0
         self.is_up = False
         self._open: dict[str, tuple[Call, int]] = {}
         """Calls at their provider, and the candidates that were sent."""
@@ -104,8 +110,8 @@ class Host:
         self.start()
 
     def clock(self) -> float:
-        """Runs too fast or too slow."""
-        return 1000.0 + self._world.now * self._rate
+        """Runs too fast or too slow, since the machine was started."""
+        return 10.0 + (self._world.now - self._booted_at) * self._rate
 
     # -- its process --------------------------------------------------------------------------------
 
@@ -116,7 +122,7 @@ class Host:
         leases: Leases
         if self._store == "memory":
             local = MemoryLedger()
-            leases = MemoryLeases(local, clock=self.clock)
+            leases = MemoryLeases(local)
             self.ledger = LeasedLedger(local, leases, clock=self.clock)
         else:
             if self._path is None:
@@ -125,16 +131,20 @@ class Host:
             file = SqliteLedger(self._path, timeout_s=30.0)
             process = self._process
             file._owner = lambda: process  # type: ignore[method-assign]
-            leases = FileLeases(file, clock=self.clock, boot="boot")
+            leases = FileLeases(file, clock=self.clock, boot=f"boot {self._boots}")
             self.ledger = LeasedLedger(file, leases, clock=self.clock)
             file.sweep(EPOCH + self._world.now)
         self.ledger.wake = self._wake
         self.owner = self.ledger.owner
-        self._tick(self._starts)
+        self._begin_asking()
 
-    def crash(self, *, keeps_disk: bool) -> None:
+    def crash(self, *, keeps_disk: bool, loses_power: bool = False) -> None:
         """Nothing of the process is left, and, unless it `keeps_disk`, nothing at all."""
         keeps_disk = (keeps_disk or self.has_company) and self._store == "sqlite"
+        if loses_power and not self.has_company:
+            self._boots, self._booted_at = self._boots + 1, self._world.now
+            # What was leased is charged in full: its disk may have lost something.
+            self._truth.lost.add(self.owner)
         self.is_up = False
         GONE.add(self._process)
         if not keeps_disk:
@@ -173,10 +183,13 @@ class Host:
             )
         elif outcome.asks:
             self._truth.unanswered += 1
-        elif outcome.kind == "held":
-            self._send(call, op_id, start, outcome)
         else:
-            self._truth.refused += 1
+            for line in call.candidates[0]:
+                self._truth.wanted[line.key] += call.costs[0]
+            if outcome.kind == "held":
+                self._send(call, op_id, start, outcome)
+            else:
+                self._truth.refused += 1
 
     def _send(self, call: Call, op_id: str, start: int, outcome: Outcome) -> None:
         self._truth.sent += 1
@@ -199,30 +212,67 @@ class Host:
 
     # -- its agent ----------------------------------------------------------------------------------
 
+    def _begin_asking(self) -> None:
+        """By the agent's own session, whose other tasks have nothing to do here."""
+        self.session = Session(ControlOptions(), draw=self._world.random.random)
+        self.session.begin(self._seconds())
+        self.session.met(ours=True, now=self._seconds())
+        self._requests = itertools.count()
+        self._under_way = -1
+        self._look_at = 0.0
+        self._look(self._starts)
+
+    def _seconds(self) -> float:
+        return self._world.now * self._rate
+
     def _wake(self) -> None:
-        if not self._woken:
+        if self._under_way < 0 or not self._woken:
             self._woken = True
-            start = self._starts
-            self._world.after(0.0, lambda: self._ask(start))
+            self.session.wake("leases", self._seconds())
+            self._look_in(0.0)
 
-    def _tick(self, start: int) -> None:
-        if start == self._starts and self.is_up:
-            self._ask(start)
-            pause = TICK_S / 2 if self.ledger.is_waited_for else TICK_S
-            self._world.after(pause / self._rate, lambda: self._tick(start))
+    def _look_in(self, seconds: float) -> None:
+        start = self._starts
+        self._world.after(seconds, lambda: self._look(start))
 
-    def ask(self, *, end: bool = False) -> None:
-        """Send what is due. `end`: give back what can be."""
-        self._ask(self._starts, end=end)
-
-    def _ask(self, start: int, *, end: bool = False) -> None:
+    def _look(self, start: int) -> None:
         if start != self._starts or not self.is_up:
             return
-        self._woken = False
-        asked_at, owner = self.clock(), self.owner
-        asks = self.ledger.due(asked_at, end=end)
+        for task in self.session.due(self._seconds()):
+            if task == "leases":
+                self._woken = False
+                self.ask(in_session=True)
+            else:
+                self.session.done(task, self._seconds(), next_s=math.inf)
+        pause = max(0.001, self.session.next_at - self._seconds()) / self._rate
+        if pause < math.inf:
+            self._look_at = self._world.now + pause
+            self._world.after(pause, lambda: self._look_once(start))
+
+    def _look_once(self, start: int) -> None:
+        # Others may have looked meanwhile, and found when to look next.
+        if self._world.now >= self._look_at:
+            self._look(start)
+
+    def ask(self, *, end: bool = False, in_session: bool = False) -> None:
+        """Send what is due. `end`: give back what can be."""
+        asked_at, owner, start = self.clock(), self.owner, self._starts
+        asks = self.ledger.due(asked_at, end=end) if self.is_up else []
         if not asks:
+            if in_session:
+                pause = WAITED_FOR_S if self.ledger.is_waited_for else IDLE_S
+                self.session.done("leases", self._seconds(), next_s=pause)
             return
+        number = next(self._requests)
+
+        def over(*, answered: bool) -> None:
+            if self._under_way == number and start == self._starts and self.is_up:
+                self._under_way = -1
+                if answered:
+                    self.session.done("leases", self._seconds(), next_s=0.0)
+                else:
+                    self.session.failed("leases", self._seconds())
+                self._look(start)
 
         def arrived(told: list[dict[str, Any]]) -> None:
             grants = self._on_server(owner, [Ask.from_json(each) for each in told])
@@ -230,14 +280,18 @@ class Host:
                 self._network.send(self.name, [each.to_json() for each in grants], answered)
 
         def answered(told: list[dict[str, Any]]) -> None:
+            # Those that come twice, or too late, too.
             if start == self._starts and self.is_up:
                 self.ledger.take([Grant.from_json(each) for each in told], asked_at)
-                self._ask(start)
+                over(answered=True)
 
+        if in_session:
+            self._under_way = number
+            self._world.after(PATIENCE_S / self._rate, lambda: over(answered=False))
         self._network.send(self.name, [each.to_json() for each in asks], arrived)
 
     def give_back(self) -> None:
         """What a process does at its end; once more every now and then, until all is done."""
         if self.is_up and not self.ledger.is_given_back:
             self.ask(end=True)
-            self._world.after(TICK_S, self.give_back)
+            self._world.after(1.0, self.give_back)

@@ -38,7 +38,7 @@ class Leased(Bench):
     def __init__(self, policy: Any = HARD, *, unknown: OnUnknown | None = None, limit: int = USD) -> None:
         self.now = 100.0
         local = MemoryLedger()
-        self.ledger = LeasedLedger(local, MemoryLeases(local, clock=self.clock), clock=self.clock)
+        self.ledger = LeasedLedger(local, MemoryLeases(local), clock=self.clock)
         self.server = RuleServer(lambda _: limit, clock=self.clock)
         self.woken = 0
         self.ledger.wake = self.wake

@@ -40,7 +40,7 @@ class Fleet:
         leases: Leases
         if store == "memory":
             local: Any = MemoryLedger()
-            leases = MemoryLeases(local, clock=self.clock)
+            leases = MemoryLeases(local)
         else:
             name = file or f"{len(self.hosts)}.sqlite3"
             local = SqliteLedger(self.folder / name, timeout_s=PATIENT)

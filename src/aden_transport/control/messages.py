@@ -7,7 +7,7 @@ integers, wherever a name ends in `_nano` or stands in a lease; Aden's own membe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, Literal, Self
 
 __all__ = [
@@ -82,7 +82,7 @@ class Ask:
     """Nothing is held under the lease any more, and nothing will be: `used` is the whole of it."""
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> Self:
@@ -115,7 +115,7 @@ class Grant:
     """By all owners: open holds, and what leases were granted and have not used, this one's included."""
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> Self:

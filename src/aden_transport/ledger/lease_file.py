@@ -35,12 +35,12 @@ SLACK_S = 1.0
 SCHEMA = (
     """CREATE TABLE IF NOT EXISTS lease_owner (
         one INTEGER PRIMARY KEY CHECK (one = 1), owner TEXT NOT NULL, boot TEXT NOT NULL,
-        born_at REAL NOT NULL, generation INTEGER NOT NULL)""",
+        generation INTEGER NOT NULL)""",
     """CREATE TABLE IF NOT EXISTS leases (
         key TEXT NOT NULL, generation INTEGER NOT NULL, leaving INTEGER NOT NULL, account TEXT NOT NULL,
         PRIMARY KEY (key, generation)) WITHOUT ROWID""",
 )
-OWNER = "INSERT INTO lease_owner VALUES (1, ?, ?, ?, ?) ON CONFLICT (one) DO NOTHING"
+OWNER = "INSERT INTO lease_owner VALUES (1, ?, ?, 0) ON CONFLICT (one) DO NOTHING"
 PUT = """INSERT INTO leases VALUES (?, ?, ?, ?)
     ON CONFLICT (key, generation) DO UPDATE SET leaving = excluded.leaving, account = excluded.account"""
 SEALED = """INSERT INTO sums (key, held, holds) VALUES (?, ?, 1)
@@ -63,9 +63,9 @@ class FileLeases:
         self._boot = boot_id() if boot is None else boot
         self._clock = clock
         self._owner: str | None = None
-        self._last = Book(born_at=0.0)
+        self._last = Book()
         """As it was read last; single leases of it may have been read since."""
-        self._remembered: dict[str, int] = {}
+        self._remembered: dict[str, tuple[int, int]] = {}
         self._read_at: dict[str, float] = {}
         self._lock = threading.Lock()
         _all.add(self)
@@ -86,7 +86,7 @@ class FileLeases:
         return self._last.open.get(key)
 
     def remembered(self, key: str) -> int:
-        return self._remembered.get(key, 0)
+        return self._remembered.get(key, (0, 0))[0]
 
     def prepare(self, lines: Iterable[Line], now: float, *, anew: bool = False) -> bool:
         stale = [line for line in lines if anew or now - self._read_at.get(line.key, -math.inf) > STALE_S]
@@ -149,11 +149,11 @@ class FileLeases:
             for statement in SCHEMA:
                 db.execute(statement)
             now = self._clock()
-            book = self._owned(db, now)
+            book = self._owned(db)
             before = _load(book, db)
             # Where the system tells no id, a time that is still to come does.
             if book.boot != self._boot or any(each.asked_at > now + SLACK_S for each in book):
-                _begin_anew(book, db, self._boot, now)
+                _begin_anew(book, db, self._boot)
             book.remembered = self._remembered
             yield book, db
             _save(book, before, db)
@@ -161,13 +161,11 @@ class FileLeases:
         if len(self._read_at) > 2 * len(book.open):
             self._read_at = {key: at for key, at in self._read_at.items() if key in book.open}
 
-    def _owned(self, db: sqlite3.Connection, now: float) -> _HostBook:
-        db.execute(OWNER, (uuid.uuid4().hex, self._boot, now, 0))
-        owner, boot, born_at, generation = db.execute(
-            "SELECT owner, boot, born_at, generation FROM lease_owner"
-        ).fetchone()
+    def _owned(self, db: sqlite3.Connection) -> _HostBook:
+        db.execute(OWNER, (uuid.uuid4().hex, self._boot))
+        owner, boot, generation = db.execute("SELECT owner, boot, generation FROM lease_owner").fetchone()
         self._owner = owner
-        book = _HostBook(born_at=born_at, generation=generation, asker=str(os.getpid()))
+        book = _HostBook(generation=generation, asker=str(os.getpid()))
         book.boot = boot
         return book
 
@@ -219,7 +217,7 @@ def _save(book: Book, before: Mapping[tuple[str, int], tuple[int, str]], db: sql
     db.execute("UPDATE lease_owner SET generation = ?", (book.generation,))
 
 
-def _begin_anew(book: _HostBook, db: sqlite3.Connection, boot: str, now: float) -> None:
+def _begin_anew(book: _HostBook, db: sqlite3.Connection, boot: str) -> None:
     """After the machine was started anew: where it lost its power, the file may lack the last moments. So
     nothing of what was leased before is freed, and times of another clock mean nothing."""
     looks = _Looks(db)
@@ -231,8 +229,8 @@ def _begin_anew(book: _HostBook, db: sqlite3.Connection, boot: str, now: float) 
         if account is book.open.get(account.key):
             book.leaving.setdefault(account.key, []).append(account)
     book.open.clear()
-    book.boot, book.born_at = boot, now
-    db.execute("UPDATE lease_owner SET boot = ?, born_at = ?", (boot, now))
+    book.boot = boot
+    db.execute("UPDATE lease_owner SET boot = ?", (boot,))
 
 
 def _text(account: Account) -> str:

@@ -6,7 +6,7 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from .._fork import on_fork_in_child
 from ..control.messages import Ask, Grant
@@ -31,9 +31,8 @@ class MemoryLeases:
 
     is_shared = False
 
-    def __init__(self, local: MemoryLedger, *, clock: Callable[[], float] = lease_clock) -> None:
+    def __init__(self, local: MemoryLedger) -> None:
         self._local = local
-        self._clock = clock
         self._begin()
         self._lock = threading.Lock()
         _all.add(self)
@@ -42,7 +41,7 @@ class MemoryLeases:
         return self._book.open.get(key)
 
     def remembered(self, key: str) -> int:
-        return self._book.remembered.get(key, 0)
+        return self._book.remembered.get(key, (0, 0))[0]
 
     def prepare(self, lines: Iterable[Line], now: float, *, anew: bool = False) -> bool:
         missing = [line for line in lines if anew or line.key not in self._book.open]
@@ -93,7 +92,7 @@ class MemoryLeases:
     def _begin(self) -> None:
         self.owner = uuid.uuid4().hex
         # The parent's sums are there in a child, and those of an owner before this one.
-        self._book = Book(born_at=self._clock(), tag=f"{self.owner[:8]}.")
+        self._book = Book(tag=f"{self.owner[:8]}.")
 
 
 _all: weakref.WeakSet[MemoryLeases] = weakref.WeakSet()

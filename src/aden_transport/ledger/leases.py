@@ -19,8 +19,8 @@ __all__ = ["Account", "Book", "Looks", "NOBODY", "of_local_key"]
 
 REST_S = 2.0
 """For so long the demand of late may go on without another word of the server."""
-YOUNG_S, YOUNG_PART = 60.0, 100
-"""An owner that is younger has ahead at most one part in so many of what it has used: it may be gone soon,
+PART = 200
+"""An owner has ahead at most one part in so many of what it has used of a key: it may be gone at any time,
 and what it has then is lost for a while."""
 RATE_S = 5.0
 """Over which demand is averaged."""
@@ -136,8 +136,7 @@ class Looks(Protocol):
 class Book:
     """All leases of an owner. Not safe for threads."""
 
-    def __init__(self, *, born_at: float, generation: int = 0, asker: str = "", tag: str = "") -> None:
-        self.born_at = born_at
+    def __init__(self, *, generation: int = 0, asker: str = "", tag: str = "") -> None:
         self.tag = tag
         self.asker = asker
         self.generation = generation
@@ -148,8 +147,8 @@ class Book:
         """Those under which none does any more, and whose end the server has not acknowledged."""
         self.given_up = 0
         """Leases whose end the server was never told of."""
-        self.remembered: dict[str, int] = {}
-        """What was spent on keys when their last lease ended."""
+        self.remembered: dict[str, tuple[int, int]] = {}
+        """Of keys whose last lease has ended: what was spent by all, and what was used by this owner."""
 
     def __iter__(self) -> Iterator[Account]:
         yield from self.open.values()
@@ -167,7 +166,7 @@ class Book:
                 key=key, generation=self.generation, tag=self.tag, unit=unit, also=also, expires_at=expires_at
             )
             account.busy_at = account.slack_from = now
-            account.others_spent = self.remembered.pop(key, 0)
+            account.others_spent, account.life = self.remembered.pop(key, (0, 0))
             for before in self.leaving.get(key, ()):
                 account.life = max(account.life, before.life + before.spent)
                 account.hard, account.usual = before.hard, before.usual
@@ -216,18 +215,17 @@ class Book:
         need = level + min(holds) if holds else 0
         if need <= account.granted and account.is_usable(now):
             need = 0
-        ahead = self._ahead(account, now)
+        ahead = self._ahead(account)
         low = account.hard and account.granted - level < ahead / 2
         want = level + sum(holds) + ahead if need or low else account.granted
         if not _is_due(account, now, need=need, low=low, asker=self.asker):
             return None
         return _asked(account, now, want=max(want, need), need=need, asker=self.asker)
 
-    def _ahead(self, account: Account, now: float) -> int:
+    def _ahead(self, account: Account) -> int:
         """What is to be left beyond what is used and held."""
         ahead = max(round(account.rate * REST_S), account.usual)
-        if now - self.born_at < YOUNG_S:
-            ahead = min(ahead, (account.life + account.spent) // YOUNG_PART)
+        ahead = min(ahead, (account.life + account.spent) // PART)
         return ahead if ahead >= account.usual else 0
 
     # -- answers ------------------------------------------------------------------------------------
@@ -267,8 +265,10 @@ class Book:
         account.others_held = max(
             0, grant.held - sum(max(0, each.granted - each.known) for each in own if each.state != "closed")
         )
-        is_short = grant.granted < account.needed or grant.state != "open"
-        account.denied = (account.needed if grant.state == "open" else 0) if is_short else None
+        if grant.state != "open":
+            account.denied = 0
+        elif grant.seq >= account.seq:
+            account.denied = account.needed if grant.granted < account.needed else None
 
     def add(self, key: str, spent: int) -> None:
         """So much more was spent on `key` by others, as long as the server has not said how much it was."""
@@ -282,7 +282,8 @@ class Book:
             if each is not account and account.key in (each.key, *each.also):
                 each.others_spent += account.known
         if account.key not in self.open:
-            self.remembered[account.key] = account.others_spent + account.known
+            used = account.life + account.known
+            self.remembered[account.key] = (account.others_spent + account.known, used)
             if len(self.remembered) > MOST_REMEMBERED:
                 del self.remembered[next(iter(self.remembered))]
         others = [each for each in self.leaving[account.key] if each is not account]
@@ -323,11 +324,11 @@ def _is_to_go(account: Account, now: float, ahead: _Ahead) -> bool:
         return False
     unused = account.slack
     account.slack, account.slack_from = account.granted - account.spent - account.held, now
-    return unused > 2 * max(ahead(account, now), account.usual)
+    return unused > 2 * max(ahead(account), account.usual)
 
 
 class _Ahead(Protocol):
-    def __call__(self, account: Account, now: float, /) -> int: ...
+    def __call__(self, account: Account, /) -> int: ...
 
 
 def _is_due(account: Account, now: float, *, need: int, low: bool, asker: str) -> bool:
