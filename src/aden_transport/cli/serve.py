@@ -33,8 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seconds", type=float, metavar="N", help="`--demo`: end after so long")
     parser.add_argument("--backup", type=Path, metavar="FILE", help="copy the database to a file, and end")
-    parser.add_argument("--portable", action="store_true", help="of a copy: one that either database restores")
-    parser.add_argument("--restore", type=Path, metavar="FILE", help="put a copy into a new database, and end")
+    parser.add_argument(
+        "--portable", action="store_true", help="of a copy: one that either database restores"
+    )
+    parser.add_argument(
+        "--restore", type=Path, metavar="FILE", help="put a copy into a new database, and end"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -151,9 +151,7 @@ class SqlLedger:
         try:
             with _translated():
                 done = self._storage.transact(
-                    lambda db: (
-                        db.execute(of.values(ref=stored(ref), expires_at=expires_at, intent=None)).rowcount
-                    )
+                    lambda db: db.execute(of.values(ref=stored(ref), expires_at=expires_at)).rowcount
                 )
         except _Taken:
             return False

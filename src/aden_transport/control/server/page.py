@@ -53,8 +53,6 @@ class Hold:
     outcome: Outcome
     expires_at: float
     ref: str | None = None
-    owner: str | None = None
-    intent: str | None = None
 
 
 @dataclass(slots=True)
@@ -65,8 +63,6 @@ class Reserve:
     op_id: str
     candidates: Sequence[Sequence[Line]]
     expires_at: float
-    owner: str | None = None
-    intent: str | None = None
 
 
 @dataclass(slots=True)
@@ -111,7 +107,7 @@ class Page:
         if outcome.kind == "held":
             lines = asked.candidates[outcome.candidate]
             parts = [_part(line) for line in lines]
-            hold = Hold(parts, outcome, asked.expires_at, None, asked.owner, asked.intent)
+            hold = Hold(parts, outcome, asked.expires_at)
             self.holds[name] = self.made[name] = hold
             for part in parts:
                 self._add(asked.team, part, 0, part.hold, part.expected, 1, 0)

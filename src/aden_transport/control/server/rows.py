@@ -132,8 +132,6 @@ def _hold(row: Any) -> Hold:
         Outcome("held", candidate, tuple([Totals(*each) for each in totals])),
         row.expires_at,
         row.ref,
-        row.owner,
-        row.intent,
     )
 
 
@@ -172,11 +170,9 @@ def _hold_row(name: Name, hold: Hold) -> dict[str, Any]:
     return {
         "team_id": name[0],
         "op_id": name[1],
-        "owner": hold.owner,
         "ref": hold.ref,
         "lines": json.dumps(parts),
         "outcome": json.dumps([hold.outcome.candidate, totals]),
-        "intent": hold.intent,
         "expires_at": hold.expires_at,
     }
 
