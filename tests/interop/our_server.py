@@ -59,7 +59,7 @@ class OurServer:
         """End all connections, as a proxy does that is started anew."""
         loop = self._server.servers[0].get_loop()
         for connection in list(self._server.server_state.connections):
-            loop.call_soon_threadsafe(connection.transport.close)  # type: ignore[union-attr]
+            loop.call_soon_threadsafe(connection.transport.close)
 
     def put(self, **members: Any) -> None:
         """Change the team's policy."""

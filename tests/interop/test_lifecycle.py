@@ -34,7 +34,13 @@ from aden_transport.testing import FakeProvider
 from .original_server import KEY, OriginalServer, eventually, hang
 
 MESSAGES: Any = [{"role": "user", "content": "Hello"}]
-FAST = ControlOptions(polling_interval_ms=100, heartbeat_interval_ms=100)
+FAST = ControlOptions(
+    polling_interval_ms=100,
+    heartbeat_interval_ms=100,
+    # However busy the machine.
+    server_validation_timeout_ms=30_000,
+    timeout_ms=30_000,
+)
 CALL: Any = {"model": "gpt-4o", "messages": MESSAGES, "max_tokens": 20}
 
 

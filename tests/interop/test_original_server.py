@@ -32,8 +32,10 @@ from .original_server import KEY, OriginalServer, eventually, hang
 
 MESSAGES: Any = [{"role": "user", "content": "Hello"}]
 POLICY, VALIDATE = "/v1/control/policy", "/v1/control/budget/validate"
-SLOW = ControlOptions(polling_interval_ms=3_600_000)
-FAST = ControlOptions(polling_interval_ms=100, heartbeat_interval_ms=100)
+PATIENT: Any = {"server_validation_timeout_ms": 30_000, "timeout_ms": 30_000}
+"""However busy the machine."""
+SLOW = ControlOptions(polling_interval_ms=3_600_000, **PATIENT)
+FAST = ControlOptions(polling_interval_ms=100, heartbeat_interval_ms=100, **PATIENT)
 
 
 @pytest.fixture

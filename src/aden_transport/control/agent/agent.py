@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import threading
 import time
@@ -97,6 +98,8 @@ class ControlAgent:
             self.session.is_ours = self.in_force.is_ours
         self.requests = self.errors = 0
         """Calls since the last heartbeat."""
+        self.used_at = -math.inf
+        """When the last call ended, on the monotonic clock."""
         self.last_error: str | None = None
         self.started_at = 0.0
         """Of the monotonic clock; 0: not yet."""
@@ -211,6 +214,7 @@ class ControlAgent:
     def observe(self, event: MetricEvent) -> None:
         """A call has ended. Any thread may call; it does not wait and does not raise."""
         self.requests += 1
+        self.used_at = time.monotonic()
         self.couriers.keep_told(partial(self._told_of, event))
         if not self.loop.is_running:
             self.start()

@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 __all__ = ["Errands"]
 
 MOST_ASKS = 500
-IDLE_S, WAITED_FOR_S = 1.0, 0.5
-"""Between two looks at what is to be asked of leases, and while a call waits for one."""
+IDLE_S, USED_LOOK_S = 1.0, 0.25
+"""Between two looks at what is to be asked of leases, and while calls are made, so that what they cost is
+known to the server within two seconds."""
+USED_S = 3.0
 LEAST_WAIT_S = 0.5
 PUT_OFF_S, MOST_PUT_OFF = 0.1, 20
 """For so long, and so many times, an original server is not asked for its sums while events are under way."""
@@ -237,12 +239,13 @@ class Errands:
     async def _push(self) -> None:
         from .push import follow
 
-        session = self._agent.session
-        await follow(
-            self._server,
-            opened=lambda: session.push_opened(time.monotonic()),
-            hint=lambda task: session.wake(task, time.monotonic()),
-        )
+        agent = self._agent
+
+        def opened() -> None:
+            agent.session.push_opened(time.monotonic())
+            agent.loop.wake()
+
+        await follow(self._server, opened=opened, hint=agent.call_for)
 
     # -- money --------------------------------------------------------------------------------------
 
@@ -259,7 +262,8 @@ class Errands:
         asked_at = ledger.clock()
         asks = await self._off_loop(ledger.due)
         if not asks:
-            return WAITED_FOR_S if ledger.is_waited_for else IDLE_S
+            is_used = time.monotonic() - self._agent.used_at < USED_S
+            return USED_LOOK_S if is_used or ledger.is_waited_for else IDLE_S
         await self._ask_for(ledger, asks, asked_at)
         return 0.0
 

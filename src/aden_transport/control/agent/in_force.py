@@ -76,9 +76,10 @@ class InForce:
         if budgets is not None:
             self._budgets.add(budgets)
             self._last = weakref.ref(budgets)
-            if self.policy is not None:
+            if self.received is not None:
                 self._choose_ledger(budgets)
-                budgets.index = budgets.index.replaced(self.policy)
+                self._see_sums(self.received)
+                budgets.index = budgets.index.replaced(self.received.policy)
 
     # -- from the disk -------------------------------------------------------------------------------
 
@@ -137,14 +138,17 @@ class InForce:
             return False
         self._complaint = ""
         same = known is not None and new.policy == known.policy and ours == self.is_ours
-        self.received, self.etag, self.is_ours = new, etag, ours
-        self.confirmed_at = time.time()
+        self.is_ours = ours
+        for budgets in list(self._budgets):
+            self._choose_ledger(budgets)
+        # Sums before the budgets that they are of, and both before calls that wait for a policy go on.
+        self._see_sums(new)
         if not same:
             for budgets in list(self._budgets):
-                self._choose_ledger(budgets)
                 budgets.index = budgets.index.replaced(new.policy)
             _log.info("The control server's policy is in force: %d budgets", len(new.policy.budgets))
-        self._see_sums(new)
+        self.received, self.etag = new, etag
+        self.confirmed_at = time.time()
         self.keep()
         return True
 
@@ -191,7 +195,7 @@ class InForce:
         """Before the server is asked for its sums. `all_told`: whether it was told of all that this host has
         counted."""
         if not self.is_ours and all_told:
-            own = self._own_sums([key for _, key in self._keys()])
+            own = self._own_sums([key for _, key in self._keys(self.received)])
             if own is not None:
                 self._sums.note(own)
 
@@ -201,7 +205,7 @@ class InForce:
         self._tell_offsets()
 
     def _see_sums(self, new: ReceivedPolicy) -> None:
-        keys = () if self.is_ours else self._keys()
+        keys = () if self.is_ours else self._keys(new)
         missing = self._sums.missing([key for _, key in keys])
         own = self._own_sums(missing) if missing else None
         if own is not None:
@@ -214,15 +218,15 @@ class InForce:
             if isinstance(budgets.ledger, ViewedLedger):
                 budgets.ledger.offsets = self._sums.offsets
 
-    def _keys(self) -> Sequence[tuple[Budget, str]]:
+    def _keys(self, received: ReceivedPolicy | None) -> Sequence[tuple[Budget, str]]:
         """The budgets whose sums the server tells, and the keys of their windows of now."""
         budgets = None if self._last is None else self._last()
-        if self.received is None or budgets is None:
+        if received is None or budgets is None:
             return ()
         index, now = budgets.index, time.time()
         return [
             (budget, ledger_key(budget.key, index.window(budget, now), budget.generation))
-            for budget in self.received.policy.budgets
+            for budget in received.policy.budgets
             if not budget.is_template
         ]
 
