@@ -254,7 +254,11 @@ class ControlAgent:
         self.couriers.after_fork_in_child()
         self.loop.after_fork_in_child()
         self.session.end()
+        was_known, self.known = self.known.is_set(), threading.Event()
+        if was_known:
+            self.known.set()
         self.questions.after_fork_in_child()
+        self.in_force.after_fork_in_child()
         self.errands.after_fork_in_child()
 
 

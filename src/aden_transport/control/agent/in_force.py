@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -36,11 +37,12 @@ class InForce:
     """What the server has said last, and the budgets that it is for.
 
     `take` and `take_prices` read and check what may be large, and write it to disk: call them off an
-    application's loop. Not for several threads at once.
+    application's loop. Any thread may call.
     """
 
     def __init__(self, kept: Kept) -> None:
         self._kept = kept
+        self._lock = threading.Lock()
         self._budgets: weakref.WeakSet[Budgets] = weakref.WeakSet()
         self._books: weakref.WeakSet[PriceBook] = weakref.WeakSet()
         self.received: ReceivedPolicy | None = None
@@ -73,13 +75,19 @@ class InForce:
         self._books.add(book)
         if self._prices:
             self._tell_prices(book)
-        if budgets is not None:
+        if budgets is None:
+            return
+        with self._lock:
             self._budgets.add(budgets)
             self._last = weakref.ref(budgets)
             if self.received is not None:
                 self._choose_ledger(budgets)
                 self._see_sums(self.received)
                 budgets.index = budgets.index.replaced(self.received.policy)
+
+    def after_fork_in_child(self) -> None:
+        """The lock may be held by a thread that is not here."""
+        self._lock = threading.Lock()
 
     # -- from the disk -------------------------------------------------------------------------------
 
@@ -122,6 +130,10 @@ class InForce:
     def take(self, document: Any, *, etag: str | None, ours: bool) -> bool:
         """A policy has come; whether it is in force now. One that cannot be used, or is older than the one in
         force, is refused whole."""
+        with self._lock:
+            return self._take(document, etag, ours)
+
+    def _take(self, document: Any, etag: str | None, ours: bool) -> bool:
         known = self.received
         if known is not None and ours == self.is_ours and document == known.document:
             self.confirm()
