@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Errands"]
 
 MOST_ASKS = 500
-IDLE_S, USED_LOOK_S = 1.0, 0.25
+IDLE_S, WAITED_FOR_S = 1.0, 0.25
 """Between two looks at what is to be asked of leases, and while calls are made, so that what they cost is
 known to the server within two seconds."""
 USED_S = 3.0
@@ -263,7 +263,7 @@ class Errands:
         asks = await self._off_loop(ledger.due)
         if not asks:
             is_used = time.monotonic() - self._agent.used_at < USED_S
-            return USED_LOOK_S if is_used or ledger.is_waited_for else IDLE_S
+            return WAITED_FOR_S if is_used or ledger.is_waited_for else IDLE_S
         await self._ask_for(ledger, asks, asked_at)
         return 0.0
 
