@@ -169,6 +169,8 @@ class OutboxWithReserve:
             batch = self.reserve.claim(now, most=most, most_size=most_size)
             if batch is not None:
                 batch.token = -batch.token
+        elif batch is not None:
+            batch.more = batch.more or self.reserve.is_used
         return batch
 
     def _of(self, batch: Batch) -> Outbox:

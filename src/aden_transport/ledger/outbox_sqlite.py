@@ -107,24 +107,29 @@ class SqliteOutbox:
                 return None
         try:
             with self._transaction(WRITE) as db:
-                self._tell(db)
+                told = self._tell(db)
                 losses = _take_losses(db, self.sending.to)
                 if losses.count:
                     _put(db, report_of(losses, self.sending), now)
-                return _claim(db, self.sending.to, self._owner(), now, most=most, most_size=most_size)
+                batch = _claim(db, self.sending.to, self._owner(), now, most=most, most_size=most_size)
+            self._had.difference_update(told)
+            return batch
         except LedgerUnavailable:
             with self._transaction(READ) as db:
                 return _see(db, self.sending.to, now, self._had, most=most, most_size=most_size)
 
     def forget(self, batch: Batch, numbers: Iterable[int]) -> None:
         self._had.update(numbers)
-        with suppress(LedgerUnavailable), self._transaction(WRITE) as db:
-            self._tell(db)
+        with suppress(LedgerUnavailable):
+            with self._transaction(WRITE) as db:
+                told = self._tell(db)
+            self._had.difference_update(told)
 
-    def _tell(self, db: sqlite3.Connection) -> None:
+    def _tell(self, db: sqlite3.Connection) -> list[int]:
+        """Forget in the file what the server has; it is forgotten once that is committed."""
         told = list(self._had)
         _drop(db, told)
-        self._had.difference_update(told)
+        return told
 
     def refuse(self, batch: Batch, numbers: Iterable[int]) -> None:
         with self._transaction(WRITE) as db:
