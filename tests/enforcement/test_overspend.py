@@ -16,6 +16,8 @@ from aden_transport.ledger.base import Line
 from aden_transport.ledger.opened import open_ledger
 from aden_transport.testing import Reply
 
+from ..ledger.control_server import ledgers, live_server
+from ..server.kit import new_team
 from .kit import HELLO, USD, enforced
 
 ROOT = Path(__file__).parents[2]
@@ -35,10 +37,15 @@ def asked(run: Any, tokens: int) -> dict[str, Any]:
     return {"model": "gpt-4o", "messages": HELLO, "max_tokens": tokens}
 
 
-@pytest.mark.parametrize("store", ["memory", "sqlite"])
-def test_fifty_threads(store: str, tmp_path: Path) -> None:
-    ledger = "memory" if store == "memory" else f"sqlite:///{tmp_path}/budgets.sqlite3"
-    with enforced(POLICY, ledger=ledger) as run, run.client(max_retries=0) as client:
+@pytest.mark.parametrize("store", ["http", "memory", "sqlite"])
+def test_fifty_threads(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {"ledger": "memory"}
+    if store == "sqlite":
+        given = {"ledger": f"sqlite:///{tmp_path}/budgets.sqlite3"}
+    elif store == "http":
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+        given = {"ledger": live_server().url, "api_key": new_team(ledgers("sqlite").storage).token}
+    with enforced(POLICY, **given) as run, run.client(max_retries=0) as client:
         run.provider.script(Reply(output_tokens=2_000))
 
         def call(number: int) -> bool:
