@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +18,7 @@ import httpx2
 
 from .kit import free_port, wait_for
 
-__all__ = ["Running"]
+__all__ = ["Running", "connected", "receive"]
 
 
 class Running:
@@ -85,3 +89,22 @@ class Running:
 
     def __exit__(self, *_: object) -> None:
         self.kill()
+
+
+@contextmanager
+def connected(server: Running, path: str = "", use: str = "agents", **headers: str) -> Iterator[Any]:
+    """A socket, and all that comes through it is JSON."""
+    address = server.url.replace("http", "ws", 1) + "/v1/control/push" + path
+    asked = {"Authorization": f"Bearer {server.tokens[use]}", **headers}
+    with httpx2.Client() as client, client.websocket(address, headers=asked) as socket:
+        yield socket
+
+
+def receive(socket: Any, kind: str, met: Callable[[Any], bool] = lambda _: True) -> Any:
+    """The next message of a kind that `met` is true for."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        message = json.loads(socket.receive_text(timeout=60))
+        if message["type"] == kind and met(message):
+            return message
+    raise AssertionError(f"no {kind} came")

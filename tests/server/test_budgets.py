@@ -88,6 +88,7 @@ def test_a_budget_of_a_template_gets_terms_of_its_own(
     assert listed(client)["tenant:*"]["limit"] == 5.0
 
 
+@pytest.mark.parametrize("address", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     "body", [{}, {"limit_usd": -1}, {"limit_usd": "5"}, {"limit_usd": 1e12}, {"limit_usd": True}]
 )
@@ -199,6 +200,7 @@ def test_validation_by_budget_and_by_context(client: TestClient, storage: Storag
     assert ask(context={"agent": "x"}, estimated_cost=1)["budgets_checked"] == []
 
 
+@pytest.mark.parametrize("address", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     "body",
     [

@@ -133,6 +133,7 @@ HOSTILE: list[tuple[Any, str]] = [
 ]
 
 
+@pytest.mark.parametrize("address", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(("document", "path"), HOSTILE)
 def test_a_policy_that_cannot_be_used_is_refused_whole(client: TestClient, document: Any, path: str) -> None:
     put(client, {"budgets": [GLOBAL]})
@@ -143,6 +144,7 @@ def test_a_policy_that_cannot_be_used_is_refused_whole(client: TestClient, docum
     assert (kept["version"], len(kept["budgets"])) == ("1", 1)
 
 
+@pytest.mark.parametrize("address", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     ("body", "error"),
     [

@@ -10,55 +10,45 @@ from typing import Any
 
 import httpx2
 import pytest
+from httpx2.websockets import HTTPXWSException
 
 from .kit import wait_for
 from .postgres import new_database
-from .running import Running
-
-EVENT = {"event_type": "heartbeat", "timestamp": "2026-11-22T00:00:00Z", "status": "healthy"}
+from .running import Running, connected, receive
 
 
-def test_the_first_start_makes_two_keys_and_later_ones_none(server: Running) -> None:
+def test_a_life(server: Running) -> None:
     assert set(server.tokens) == {"admin", "agents"}
     assert server.ask("GET", "/v1/control/policy", use="agents")["budgets"] == []
-    refused = httpx2.get(
-        f"{server.url}/v1/keys", headers={"Authorization": f"Bearer {server.tokens['agents']}"}
-    )
-    assert refused.status_code == 403
+    agents = {"Authorization": f"Bearer {server.tokens['agents']}"}
+    assert httpx2.get(f"{server.url}/v1/keys", headers=agents).status_code == 403
+    made = serve("--data", str(server.folder / "data"), "--new-team", "blue")
+    assert made.returncode == 0
     server.ask("PUT", "/v1/control/policies/default", [{"limit": 5}])
-    assert server.stop() == 0
+    # What was answered outlives the process.
+    server.kill()
     server.start()
     assert "aden_" not in server.out
     assert server.ask("GET", "/v1/control/policy")["budgets"][0]["limit"] == 5.0
+    other = {"Authorization": f"Bearer {made.stdout.split()[-1]}"}
+    assert httpx2.get(f"{server.url}/v1/control/policy", headers=other).json()["budgets"] == []
+    with connected(server) as socket:
+        receive(socket, "policy")
+        answers: list[Any] = []
+        waiter = threading.Thread(target=_wait, args=(server, answers))
+        waiter.start()
+        wait_for(lambda: "under_way 2" in httpx2.get(f"{server.url}/metrics").text)
+        # A request that is under way is answered before the end.
+        assert server.stop() == 0
+        waiter.join()
+        assert answers[0]["events"] == []
+        with pytest.raises(HTTPXWSException):
+            socket.receive_text(timeout=60)
     assert server.err == ""
 
 
-def test_what_was_answered_outlives_the_process(server: Running) -> None:
-    for number in range(2):
-        server.ask("PUT", "/v1/control/policies/default", [{"limit": number}])
-        server.kill()
-        server.start()
-        policy = server.ask("GET", "/v1/control/policy", spent=False)
-        assert (policy["version"], policy["budgets"][0]["limit"]) == (str(number + 1), number)
-
-
-def test_a_request_under_way_is_answered_before_the_end(server: Running) -> None:
-    cursor = server.ask("GET", "/v1/control/events/tail")["cursor"]
-    answers: list[Any] = []
-
-    def wait() -> None:
-        answers.append(server.ask("GET", "/v1/control/events/tail", cursor=cursor, wait=2))
-
-    waiter = threading.Thread(target=wait)
-    waiter.start()
-
-    def under_way() -> bool:
-        return "under_way 2" in httpx2.get(f"{server.url}/metrics").text
-
-    wait_for(under_way)
-    assert server.stop() == 0
-    waiter.join()
-    assert answers == [{"events": [], "cursor": cursor}]
+def _wait(server: Running, answers: list[Any]) -> None:
+    answers.append(server.ask("GET", "/v1/control/events/tail", cursor=0, wait=2))
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
@@ -68,7 +58,10 @@ def test_server_processes_share_one_database(kind: str, tmp_path: Path) -> None:
     with one:
         other.tokens = one.tokens
         with other:
-            one.ask("PUT", "/v1/control/policies/default", [{"limit": 100}])
+            with connected(other) as socket:
+                receive(socket, "policy")
+                one.ask("PUT", "/v1/control/policies/default", [{"limit": 100}])
+                assert receive(socket, "policy")["policy"]["budgets"][0]["limit"] == 100
             assert other.ask("GET", "/v1/control/policy")["budgets"][0]["limit"] == 100.0
 
             def adjust(server: Running) -> None:
@@ -101,15 +94,6 @@ def test_workers_answer_alike(tmp_path: Path) -> None:
 def serve(*options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-W", "error", "-m", "aden_transport", "serve", *options]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-
-
-def test_another_team_has_keys_of_its_own(server: Running) -> None:
-    made = serve("--data", str(server.folder / "data"), "--new-team", "blue")
-    assert made.returncode == 0
-    token = made.stdout.split()[-1]
-    server.ask("PUT", "/v1/control/policies/default", [{"limit": 1}])
-    answer = httpx2.get(f"{server.url}/v1/control/policy", headers={"Authorization": f"Bearer {token}"})
-    assert answer.json()["budgets"] == []
 
 
 @pytest.mark.parametrize(

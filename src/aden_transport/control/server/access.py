@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import secrets
 import threading
 import time
@@ -76,6 +77,8 @@ class _Known:
     hash: str
     expires_at: float
     until: float
+    reading: int
+    """In which it was read; a later one begins when keys have changed."""
 
 
 class Access:
@@ -87,6 +90,7 @@ class Access:
         self._lock = threading.Lock()
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._failed: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._reading = 0
 
     def caller(self, token: str | None, address: str) -> Caller:
         """Raises: Fault 401 where the token is none of ours, 429 where `address` has tried too many."""
@@ -95,8 +99,10 @@ class Access:
             prefix, digest = _prefix(token), _hash(token)
             with self._lock:
                 known = self._known.get(prefix)
-            if known is None or now >= known.until:
-                self._heed(address, now)
+                is_fresh = known is not None and now < known.until and known.reading == self._reading
+            if not is_fresh:
+                if known is None or not hmac.compare_digest(known.hash, digest):
+                    self._heed(address, now)
                 known = self._read(prefix, now)
             if hmac.compare_digest(known.hash if known else NOBODY, digest):
                 assert known is not None
@@ -125,9 +131,10 @@ class Access:
         """Read the keys anew, as one may have been revoked."""
         if notice.topic in ("keys", "*"):
             with self._lock:
-                self._known.clear()
+                self._reading += 1
 
     def _read(self, prefix: str, now: float) -> _Known | None:
+        reading = self._reading
         with self._storage.read() as db:
             row = db.execute(select(api_keys).where(api_keys.c.prefix == prefix)).mappings().first()
         if row is None or row["revoked_at"] is not None:
@@ -138,7 +145,7 @@ class Access:
             with self._storage.begin() as db:
                 db.execute(update(api_keys).where(api_keys.c.id == row["id"]).values(last_used_at=now))
         caller = Caller(row["team_id"], row["id"], row["name"], frozenset(row["scopes"].split()))
-        known = _Known(caller, row["hash"], row["expires_at"] or float("inf"), now + KNOWN_S)
+        known = _Known(caller, row["hash"], row["expires_at"] or math.inf, now + KNOWN_S, reading)
         with self._lock:
             self._known[prefix] = known
             if len(self._known) > MOST:
@@ -203,7 +210,7 @@ def create_key(
 
 def _prefix(token: str) -> str:
     parts = token.split("_", 2)
-    return parts[1][:32] if len(parts) == 3 and parts[0] == "aden" else ""
+    return parts[1][:32] if len(parts) == 3 and parts[0] == "aden" and parts[1].isascii() else ""
 
 
 def _hash(token: str) -> str:

@@ -70,8 +70,8 @@ ROUTERS = (
 class Settings:
     """What a server is told beside its database."""
 
-    threads: int = 20
-    """Requests that are worked on at a time; no more than the database has connections."""
+    threads: int = 16
+    """Requests that are worked on at a time; fewer than a process may have connections to the database."""
     bounds: Bounds = field(default_factory=Bounds)
     """Of leases."""
     sweep_s: float = 5.0
@@ -135,6 +135,9 @@ def create_app(
     return app
 
 
+STARTS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
+
+
 class Named:
     """Says in each answer which server this is, so that clients know what it speaks."""
 
@@ -143,7 +146,7 @@ class Named:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def named(message: Message) -> None:
-            if message["type"] in ("http.response.start", "websocket.accept"):
+            if message["type"] in STARTS:
                 name = (SERVER_HEADER.encode(), SERVER_NAME.encode())
                 message["headers"] = [*message.get("headers", ()), name]
             await send(message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -43,8 +44,10 @@ __all__ = [
 DEFAULT = "default"
 DELETED = "deleted"
 """In the place of an ETag."""
-MOST_KEPT = 64
-"""Policies that a process has parsed."""
+MOST_KEPT = 1000
+"""Policies that a process keeps parsed."""
+MOST_BUDGETS = 200_000
+"""In all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ class Current:
         return found if found is not None else _template(self.index, key)
 
 
+_keeping = threading.Lock()
 _kept: OrderedDict[tuple[str, str, str], Current] = OrderedDict()
 """By team, policy and ETag, which no other version has."""
 
@@ -91,10 +95,18 @@ def current(db: Connection, team_id: str, policy_id: str = DEFAULT) -> Current:
     kept = _kept.get((team_id, policy_id, etag))
     if kept is None:
         kept = _read(db, team_id, policy_id, version, etag)
-        _kept[team_id, policy_id, etag] = kept
-        while len(_kept) > MOST_KEPT:
-            _kept.popitem(last=False)
+        _keep(kept)
     return kept
+
+
+def _keep(found: Current) -> None:
+    """The latest that were read stay."""
+    with _keeping:
+        _kept[found.team_id, found.policy_id, found.etag] = found
+        budgets = sum(len(one.policy.budgets) for one in _kept.values())
+        while len(_kept) > 1 and (len(_kept) > MOST_KEPT or budgets > MOST_BUDGETS):
+            _, gone = _kept.popitem(last=False)
+            budgets -= len(gone.policy.budgets)
 
 
 def write(

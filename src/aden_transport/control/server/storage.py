@@ -19,12 +19,14 @@ __all__ = ["ANY", "Notice", "Storage", "is_transient"]
 
 BUSY_S = 30.0
 """How long a writer of SQLite waits for another process."""
-POOL = 20
-"""Connections of a process."""
+POOL, MORE = 8, 16
+"""Connections that a process keeps, and those that it opens beside them for a while."""
 ATTEMPTS = 5
 """Of a transaction that fell victim to another one."""
 TRANSIENT = frozenset({"40001", "40P01", "55P03"})
 """Serialization failure, deadlock, lock not had: postgresql.org/docs/current/errcodes-appendix.html."""
+
+VERSIONS = Path(__file__).parent / "migrations" / "versions"
 
 T = TypeVar("T")
 
@@ -57,6 +59,9 @@ class Storage:
 
     def prepare(self) -> None:
         """Bring the schema up to date. Several processes may do so at once."""
+        if self._version() == _latest_version():
+            return
+        # Alembic takes longer to import than the rest of the server.
         from .migrations import upgrade
 
         with self.begin() as db:
@@ -125,6 +130,15 @@ class Storage:
             listening.close()
         self.engine.dispose()
 
+    def _version(self) -> str | None:
+        """Of the schema, as Alembic has noted it; None: it has not."""
+        try:
+            with self.read() as db:
+                found: str | None = db.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+                return found
+        except DBAPIError:
+            return None
+
     def _tell(self, notices: list[Notice]) -> None:
         listening = self._listening
         if listening is not None:
@@ -137,6 +151,11 @@ def is_transient(exc: DBAPIError) -> bool:
     if isinstance(exc, OperationalError) and "database is locked" in str(exc.orig):
         return True
     return getattr(exc.orig, "sqlstate", None) in TRANSIENT
+
+
+def _latest_version() -> str:
+    """Of the schema, by the numbers of its migrations."""
+    return max(path.name[:4] for path in VERSIONS.glob("[0-9][0-9][0-9][0-9]_*.py"))
 
 
 def _address(url: str) -> URL:
@@ -162,7 +181,7 @@ def _engine(url: URL, *, sqlite: bool) -> Engine:
     if not sqlite:
         try:
             return create_engine(
-                url, pool_size=POOL, max_overflow=POOL, pool_pre_ping=True, pool_recycle=1800, future=True
+                url, pool_size=POOL, max_overflow=MORE, pool_pre_ping=True, pool_recycle=1800, future=True
             )
         except ModuleNotFoundError as exc:
             raise ConfigurationError(
@@ -173,7 +192,7 @@ def _engine(url: URL, *, sqlite: bool) -> Engine:
         url,
         poolclass=QueuePool,
         pool_size=POOL,
-        max_overflow=POOL,
+        max_overflow=MORE,
         connect_args={"timeout": BUSY_S, "check_same_thread": False},
     )
     event.listen(engine, "connect", _prepare)
