@@ -85,6 +85,7 @@ def test_at_first_and_from_time_to_time_it_is_looked_for_what_others_left() -> N
 def test_what_is_added_while_rows_are_read_is_looked_for() -> None:
     each = delivery()
     each.loading()
+    assert not each.is_done
     each.added(1, 5.0)
     each.load([], 5.0, more=False)
     assert not each.is_done

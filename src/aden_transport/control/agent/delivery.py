@@ -136,6 +136,7 @@ class Delivery:
         self._since: float | None = None
         self._more = True
         """Whether there may be more than was loaded."""
+        self._is_loading = False
         self._look_at = 0.0
         self._pauses = 0
         self._again_at = 0.0
@@ -172,11 +173,11 @@ class Delivery:
 
     def loading(self) -> None:
         """Rows are about to be read: what is added from now on may not be among them."""
-        self._waiting, self._since, self._more = 0, None, False
+        self._waiting, self._since, self._more, self._is_loading = 0, None, False, True
 
     def load(self, events: Sequence[Event], now: float, *, more: bool) -> None:
         """The oldest rows that nobody else sends. `more`: whether there are further ones."""
-        self._more = more
+        self._more, self._is_loading = more, False
         # Processes of one host do not all look at once.
         self._look_at = now + LOOK_S * (0.5 + self._random())
         part: list[Event] = []
@@ -211,7 +212,8 @@ class Delivery:
     @property
     def is_done(self) -> bool:
         """Whether nothing is left to be sent, as far as it is known."""
-        return not self._parts and not self._more and self._since is None
+        # Another thread may ask while rows are read.
+        return not (self._is_loading or self._parts or self._more or self._since is not None)
 
     @property
     def is_failing(self) -> bool:
