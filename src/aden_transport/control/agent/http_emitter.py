@@ -177,11 +177,11 @@ def create_http_emitter(
     """POST events to `url` in batches: as a JSON array, or as lines of JSON (`"ndjson"`).
 
     A batch goes out when it is full, when its oldest event is `flush_interval` seconds old, and at
-    `.flush()`. `headers` are sent with each, as an `Authorization`. 2xx takes a batch. After a network fault,
-    401, 403, 404, 408, 429 and 5xx it is sent again, with random pauses that grow up to 30 s, or as long as
-    Retry-After says. Other answers divide it until the bad event is alone, which is given up and counted. While
-    `max_events` wait, or 16 MiB, the oldest are given up, and an event `"events_lost"` counts them.
-    `compress`: with gzip.
+    `.flush()`. `headers` are sent with each, as an `Authorization`. 2xx takes a batch. After a network
+    fault, 401, 403, 404, 408, 429 and 5xx it is sent again, with random pauses that grow up to 30 s, or as
+    long as Retry-After says. Other answers divide it until the bad event is alone, which is given up and
+    counted. While `max_events` wait, or 16 MiB, the oldest are given up, and an event `"events_lost"` counts
+    them. `compress`: with gzip.
 
     Raises: ConfigurationError for an argument that cannot be used.
     """
