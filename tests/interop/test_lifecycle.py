@@ -230,9 +230,10 @@ uninstrument()
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
     )
     assert (run.returncode, run.stderr) == (0, "")
-    metrics = server.of_type("metric")
-    assert len({metric["event_id"] for metric in metrics}) == len(metrics) == 4
-    assert len({metric["sdk_instance_id"] for metric in metrics}) == 4
+    # Delivery is at least once, under ids that stay.
+    metrics = {metric["event_id"]: metric for metric in server.of_type("metric")}
+    assert len(metrics) == 4
+    assert len({metric["sdk_instance_id"] for metric in metrics.values()}) == 4
 
 
 @pytest.mark.parametrize("spoil", [None, hang], ids=["it answers", "it hangs"])

@@ -117,7 +117,7 @@ class Errands:
         try:
             next_s = await getattr(self, f"_{task}")()
             session.done(task, time.monotonic(), next_s=next_s)
-            if task != "events":  # which may be done without a request
+            if self._server.answered_at >= begun_at:  # Some are done without a request.
                 agent.last_error = agent.silent_since = None
         except ServerFault as exc:
             now = time.monotonic()

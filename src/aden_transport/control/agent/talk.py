@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import ssl
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -77,6 +79,8 @@ class Talk:
     def __init__(self, url: str, key: str, instance: str, *, timeout_s: float) -> None:
         self.url = url
         self.timeout_s = timeout_s
+        self.answered_at = -math.inf
+        """When an answer came that can be used, on the monotonic clock."""
         local = is_loopback(urlsplit(url).hostname or "")
         # A context that knows no authority is made in no time; plain HTTP has no use for another.
         verify: Any = True if url.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -132,11 +136,13 @@ class Talk:
                 async with self.client.stream(
                     method, self.url + path, content=body, headers=dict(headers)
                 ) as response:
-                    return checked(await _read(response, most))
+                    answer = checked(await _read(response, most))
         except TimeoutError as exc:
             raise ServerFault(f"no answer within {timeout_s:g} s") from exc
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, OSError) as exc:
             raise ServerFault(f"{type(exc).__name__}: {str(exc)[:200]}") from exc
+        self.answered_at = time.monotonic()
+        return answer
 
 
 async def _read(response: httpx2.Response, most: int) -> Answer:
