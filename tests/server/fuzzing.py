@@ -11,6 +11,7 @@ import httpx
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.errors import Unsatisfiable
+from schemathesis.core import NotSet
 from starlette.testclient import TestClient
 
 __all__ = ["Fuzzed", "fuzz"]
@@ -68,11 +69,11 @@ def _made(operation: Any, examples: int, start: int) -> list[Case]:
             database=None,
             deadline=None,
             phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
+            suppress_health_check=[*HealthCheck.__members__.values()],
         )
         @given(operation.as_strategy(generation_mode=mode))
         def keep(case: Any) -> None:
-            body = case.body if not isinstance(case.body, schemathesis.core.NotSet) else None
+            body = None if isinstance(case.body, NotSet) else case.body
             query = {name: value for name, value in (case.query or {}).items() if name != "wait"}
             found.append(Case(case.method, case.formatted_path, query, _json(body)))
 

@@ -16,6 +16,9 @@ from aden_transport.control.server.storage import Storage
 from .fuzzing import fuzz
 from .tenants import body_for, fill
 
+# The stricter of the two about what text may hold; the long form is for either.
+pytestmark = pytest.mark.parametrize("address", ["postgresql"], indirect=True)
+
 
 @pytest.fixture
 def open_client(storage: Storage) -> Iterator[TestClient]:

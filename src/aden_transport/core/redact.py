@@ -55,26 +55,10 @@ _SHAPES = re.compile(
     r"|\bsignature=[^&\s\"',]{6,}"  # in an Authorization header of AWS
 )
 _BEGINNINGS = (
-    *(
-        "=",
-        "bearer",
-        "basic",
-        "aden_",
-        "sk-",
-        "sk_",
-        "pk-",
-        "pk_",
-        "rk-",
-        "rk_",
-        "xai-",
-        "xai_",
-        "hf-",
-        "hf_",
-    ),
-    *("key-", "key_", "pplx", "fw-", "fw_", "r8-", "r8_", "nvapi", "tgp", "vck", "gho", "ghp", "ghs", "ghu"),
-    *("github_pat", "aiza", "aq.", "ya29.", "akia", "asia", "absk", "dapi", "pa-", "eyj"),
+    *("=", "bearer", "basic", "aden_", "k-", "k_", "xai", "hf", "key", "plx", "fw", "r8", "nvapi", "tgp"),
+    *("gh", "git", "aiza", "aq.", "ya29.", "akia", "asia", "absk", "dapi", "pa-", "eyj"),
 )
-"""One of these stands in all that `_SHAPES` matches, in lower case; asking for them takes a tenth."""
+"""One of these stands in all that `_SHAPES` matches, in lower case; asking for them takes a twentieth of it."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]+")
 
 

@@ -164,7 +164,8 @@ def _following(storage: Storage, team_id: str, cursor: int, limit: int) -> Seque
 
 def _of_team(team_id: str) -> Select[Any]:
     columns = table.c.seq, table.c.event_id, table.c.received_at, table.c.cost_nano, table.c.body
-    return select(*columns).where(table.c.team_id == team_id)
+    found: Select[Any] = select(*columns).where(table.c.team_id == team_id)  # pyright: ignore
+    return found
 
 
 def _shown(row: Any) -> dict[str, Any]:

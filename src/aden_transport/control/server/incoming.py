@@ -104,10 +104,8 @@ def read_event(value: Any, *, now: float, prices: Prices) -> Incoming:
     kind = value.get("event_type", "metric")
     if not isinstance(kind, str) or kind not in KINDS:
         raise Refused("kind")
-    data = value.get("data")
-    wrapped = kind == "metric" and isinstance(data, dict)
-    if not wrapped:
-        data = value
+    inner = value.get("data")
+    data: Mapping[str, Any] = inner if kind == "metric" and isinstance(inner, dict) else value
     given = data.get("event_id") or value.get("event_id")
     if given is not None and not _is_id(given):
         raise Refused("id")
