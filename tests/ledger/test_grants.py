@@ -233,7 +233,7 @@ def test_a_dispute_that_is_written_off_frees_the_rest() -> None:
 # -- fairness ---------------------------------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     count=st.integers(1, 40),
     chunk=st.sampled_from([1 / 2000, 1 / 1000, 1 / 300, 1 / 40, 2.0]),

@@ -359,7 +359,7 @@ class Machine(RuleBasedStateMachine):
             self.stack.close()
 
 
-EXAMPLES = {"memory": 100, "redis": 30, "sqlite": 30, "http": 2, "server-postgresql": 4, "server-sqlite": 8}
+EXAMPLES = {"memory": 100, "redis": 30, "sqlite": 30, "http": 1, "server-postgresql": 4, "server-sqlite": 8}
 
 
 @pytest.mark.parametrize("name", sorted(STORES))
