@@ -261,6 +261,15 @@ def test_a_budget_without_a_hard_limit_is_reported_and_not_leased() -> None:
     assert figures(ask) == (30, 0, 0)
 
 
+def test_a_hard_budget_is_asked_for_when_a_call_needs_it_and_reported_when_none_does() -> None:
+    kept = Kept()
+    account = kept.opened(hard=True)
+    assert not kept.due()
+    kept.spend(account, 30)
+    (ask,) = kept.due()
+    assert figures(ask) == (30, 30, 0)
+
+
 # -- time -------------------------------------------------------------------------------------------
 
 

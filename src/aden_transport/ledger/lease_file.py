@@ -22,7 +22,7 @@ from .._fork import on_fork_in_child
 from ..control.messages import Ask, Grant
 from .base import SEAL, Line
 from .lease_memory import lease_clock
-from .leases import Account, Book
+from .leases import Account, Book, given_by
 from .owner import boot_id
 from .sqlite import SqliteLedger
 
@@ -99,7 +99,7 @@ class FileLeases:
         with self._book() as (book, _):
             before = book.generation
             for line in missing:
-                book.opened(line.key, now, unit=line.unit, also=line.also, expires_at=line.expires_at)
+                book.opened(line.key, now, **given_by(line))
         self._read_at.update((line.key, now) for line in missing)
         return book.generation > before
 

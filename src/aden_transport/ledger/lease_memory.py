@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from .._fork import on_fork_in_child
 from ..control.messages import Ask, Grant
 from .base import SEAL, Line
-from .leases import Account, Book
+from .leases import Account, Book, given_by
 from .memory import MemoryLedger
 
 __all__ = ["MemoryLeases", "lease_clock"]
@@ -50,7 +50,7 @@ class MemoryLeases:
         with self._lock:
             before = self._book.generation
             for line in missing:
-                self._book.opened(line.key, now, unit=line.unit, also=line.also, expires_at=line.expires_at)
+                self._book.opened(line.key, now, **given_by(line))
             return self._book.generation > before
 
     def siblings(self, account: Account, also: Sequence[str]) -> Sequence[Account]:

@@ -21,6 +21,7 @@ from ..errors import LedgerUnavailable
 from .base import SEAL, Intent, Ledger, Line, Outcome, Spooled, Totals, Unit
 from .lease_lines import Lowered, MissingLease, View, lacks, of_fleet, shifted
 from .lease_memory import lease_clock
+from .lease_waits import Waiting
 from .leases import Account, of_local_key
 from .pace import Move, Turn
 from .rule import judge
@@ -29,8 +30,6 @@ __all__ = ["LeasedLedger", "Leases", "is_fleet_key"]
 
 TRIES = 4
 """Of one reserve, while leases change under it."""
-WAITS_S = 1.0
-"""After so long a call that has not asked again does not wait any more."""
 MOST_KEPT = 10_000
 
 
@@ -106,8 +105,7 @@ class LeasedLedger:
         """`mark_once` of the server, asked once this host has said True. It must not wait long."""
         self.answered_at: float | None = None
         """By `clock`: when the server last answered."""
-        self._waiting: dict[str, dict[str, tuple[int, float]]] = {}
-        """By key and call: what it wants to hold, and when it last said so."""
+        self._waiting = Waiting()
         self._kept: OrderedDict[str, None] = OrderedDict()
         """Calls that hold another candidate than the first."""
         self._lock = threading.Lock()
@@ -121,7 +119,7 @@ class LeasedLedger:
     def due(self, now: float | None = None, *, end: bool = False) -> list[Ask]:
         """What to ask the server; `now` by `clock`. `end`: give everything back, until `is_given_back`."""
         now = self.clock() if now is None else now
-        return self.leases.due(now, self._wanted(now), end=end)
+        return self.leases.due(now, self._waiting.wanted(now), end=end)
 
     def take(self, grants: Iterable[Grant], asked_at: float) -> None:
         """What it answered. `asked_at`: by `clock`, when the asks were sent, or earlier."""
@@ -181,7 +179,7 @@ class LeasedLedger:
         given: Mapping[str, Any],
         beyond: Mapping[str, int | None] | None = None,
     ) -> Outcome:
-        now, anew = self.clock(), bool(self._waiting) and self._is_waiting(op_id)
+        now, anew = self.clock(), bool(self._waiting) and op_id in self._waiting
         outcome = REFUSED
         for _ in range(TRIES):
             views = self._views(candidates[0], now, beyond, anew=anew)
@@ -201,7 +199,7 @@ class LeasedLedger:
             else:
                 outcome = shifted(outcome, lines, views)
             if not outcome.asks and self._waiting:
-                self._wait_no_more(op_id)
+                self._waiting.drop(op_id)
             return outcome
         return Outcome("refused", outcome.candidate, outcome.totals, max(0, outcome.line), asks=True)
 
@@ -300,36 +298,9 @@ class LeasedLedger:
                 view.expected += sums.expected
         return view
 
-    # -- calls that wait ----------------------------------------------------------------------------
-
     def _wait(self, op_id: str, lines: Sequence[Line], now: float) -> None:
-        with self._lock:
-            is_new = not any(op_id in self._waiting.get(line.key, ()) for line in lines)
-            for line in lines:
-                self._waiting.setdefault(line.key, {})[op_id] = (line.hold, now)
-        if is_new and self.wake is not None:
+        if self._waiting.add(op_id, lines, now) and self.wake is not None:
             self.wake()
-
-    def _is_waiting(self, op_id: str) -> bool:
-        with self._lock:
-            return any(op_id in calls for calls in self._waiting.values())
-
-    def _wait_no_more(self, op_id: str) -> None:
-        with self._lock:
-            for key in [key for key, calls in self._waiting.items() if op_id in calls]:
-                del self._waiting[key][op_id]
-                if not self._waiting[key]:
-                    del self._waiting[key]
-
-    def _wanted(self, now: float) -> dict[str, list[int]]:
-        with self._lock:
-            for key, calls in list(self._waiting.items()):
-                still = {op_id: each for op_id, each in calls.items() if now - each[1] < WAITS_S}
-                if still:
-                    self._waiting[key] = still
-                else:
-                    del self._waiting[key]
-            return {key: [hold for hold, _ in calls.values()] for key, calls in self._waiting.items()}
 
     def _keep(self, op_id: str) -> None:
         with self._lock:

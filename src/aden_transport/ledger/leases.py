@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..control.messages import Ask, Grant, State
-from .base import Unit
+from .base import NEVER, Line, Unit
 
-__all__ = ["Account", "Book", "Looks", "NOBODY", "of_local_key"]
+__all__ = ["Account", "Book", "Looks", "NOBODY", "given_by", "of_local_key"]
 
 REST_S = 2.0
 """For so long the demand of late may go on without another word of the server."""
@@ -121,6 +121,16 @@ def of_local_key(key: str) -> str:
     return key.rpartition("~")[0]
 
 
+def given_by(line: Line) -> dict[str, Any]:
+    """What `Book.opened` is to know of the key of a line."""
+    return {
+        "hard": line.limit_held != NEVER,
+        "unit": line.unit,
+        "also": line.also,
+        "expires_at": line.expires_at,
+    }
+
+
 class Looks(Protocol):
     """At the local ledger's sums of a lease."""
 
@@ -156,20 +166,34 @@ class Book:
             yield from each
 
     def opened(
-        self, key: str, now: float, *, unit: Unit = "usd", also: tuple[str, ...] = (), expires_at: float = 0.0
+        self,
+        key: str,
+        now: float,
+        *,
+        hard: bool = False,
+        unit: Unit = "usd",
+        also: tuple[str, ...] = (),
+        expires_at: float = 0.0,
     ) -> Account:
-        """The lease of `key` under which calls may begin; a new one, with nothing granted, if needed."""
+        """The lease of `key` under which calls may begin; a new one, with nothing granted, if needed. `hard`:
+        a call that needs it is about to ask, so that there is nothing to ask for before."""
         account = self.open.get(key)
         if account is None:
             self.generation += 1
             account = self.open[key] = Account(
-                key=key, generation=self.generation, tag=self.tag, unit=unit, also=also, expires_at=expires_at
+                key=key,
+                generation=self.generation,
+                tag=self.tag,
+                hard=hard,
+                unit=unit,
+                also=also,
+                expires_at=expires_at,
             )
             account.busy_at = account.slack_from = now
             account.others_spent, account.life = self.remembered.pop(key, (0, 0))
             for before in self.leaving.get(key, ()):
                 account.life = max(account.life, before.life + before.spent)
-                account.hard, account.usual = before.hard, before.usual
+                account.hard, account.usual = hard or before.hard, before.usual
                 account.others_spent, account.limit = before.others_spent, before.limit
         return account
 
@@ -337,7 +361,7 @@ def _is_due(account: Account, now: float, *, need: int, low: bool, asker: str) -
     if need and not account.is_denied(need, now):
         return not unanswered or need > account.needed or waited >= RETRY_S
     if not account.seq:
-        return not account.hard or low
+        return not account.hard or low or account.spent > 0
     if waited >= account.ttl_s / 3:
         return True
     return waited >= REPORT_S and (account.spent != account.told or low or unanswered)
