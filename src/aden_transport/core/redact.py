@@ -58,7 +58,7 @@ _BEGINNINGS = (
     *("=", "bearer", "basic", "aden_", "k-", "k_", "xai", "hf", "key", "plx", "fw", "r8", "nvapi", "tgp"),
     *("gh", "git", "aiza", "aq.", "ya29.", "akia", "asia", "absk", "dapi", "pa-", "eyj"),
 )
-"""One of these stands in all that `_SHAPES` matches, in lower case; asking for them takes a twentieth of it."""
+"""One of these stands in all that `_SHAPES` matches, in lower case; to ask for them takes a twentieth."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]+")
 
 
