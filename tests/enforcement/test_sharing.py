@@ -185,9 +185,10 @@ def test_what_a_run_left_that_was_killed_is_emitted_by_the_next(tmp_path: Path) 
 
 
 def test_the_first_decision_and_one_warning_say_that_nothing_can_be_written(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("aden_transport.ledger.sqlite.default_path", lambda _: None)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
     monkeypatch.setattr(bookkeeping, "_told", set())
     policy = {**POLICY, "period": "daily"}
     with caplog.at_level(logging.WARNING, "aden.ledger"):
