@@ -67,7 +67,7 @@ def changed(
 
     A member that is None is taken out.
     """
-    entries = list(document.get("budgets") or ())
+    entries: list[dict[str, Any]] = list(document.get("budgets") or ())
     index = next(index for index, one in enumerate(policy.budgets) if one.key == budget.key)
     entry = entries[index] if budget.key == key else entry_for(entries[index], budget, key)
     given = {name: value for name, value in members.items() if value is not None}
@@ -107,7 +107,7 @@ def told(
     `frozen`: by key, each with the budget that it is or the template that makes it. `spent`: nano-dollars of
     a budget; where it is given, budgets are told as aden-py reads them.
     """
-    entries = list(document.get("budgets") or ())
+    entries: list[dict[str, Any]] = list(document.get("budgets") or ())
     budgets = [
         _told(frozen_entry(entry) if budget.key in frozen else entry, budget, spent, budget.key in frozen)
         for entry, budget in zip(entries, policy.budgets, strict=True)
