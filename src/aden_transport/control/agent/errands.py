@@ -144,7 +144,7 @@ class Errands:
         self._told_of = told
 
     async def finish(self) -> None:
-        """Bring what waits, and give back what was leased."""
+        """Bring what waits, give back what was leased, and say how many calls there were."""
         from .talk import ServerFault
 
         async def say(word: Callable[[], Awaitable[object]]) -> None:
@@ -158,6 +158,8 @@ class Errands:
         async with anyio.create_task_group() as group:
             group.start_soon(say, self._bring_all)
             group.start_soon(say, self._give_back)
+            if self._agent.requests:
+                group.start_soon(say, self._heartbeat)
 
     async def _bring_all(self) -> None:
         couriers = self._agent.couriers

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
-from sqlalchemy import Connection, delete, func, select, text
+from sqlalchemy import Connection, case, delete, func, select, text
 from sqlalchemy.engine import RowMapping
 
 from .access import Caller, allowed, storage_of
@@ -26,6 +26,8 @@ MOST = 10_000
 SILENT_S = 60.0
 """After which an agent is not taken for connected: six of its heartbeats."""
 MAX_COUNT = 10**9
+SEEN = case((table.c.last_seen_at > table.c.first_seen_at, table.c.last_seen_at), else_=table.c.first_seen_at)
+"""A program that has connected and not sent a heartbeat yet was seen then."""
 BEAT = text(
     """INSERT INTO agents
     (team_id, instance_id, name, status, sdk_version, first_seen_at, last_seen_at, requests, errors, body)
@@ -90,7 +92,7 @@ def get_agents(
     page = (
         select(table)
         .where(table.c.team_id == caller.team_id)
-        .order_by(table.c.last_seen_at.desc(), table.c.instance_id)
+        .order_by(SEEN.desc(), table.c.instance_id)
         .limit(limit)
         .offset(offset)
     )
@@ -110,7 +112,7 @@ def get_agent_status(
     recent = events.c.team_id == caller.team_id, events.c.at > now - 3600
     with storage.read() as db:
         total = db.execute(select(func.count()).select_from(table).where(own)).scalar_one()
-        heard = table.c.last_seen_at > now - SILENT_S
+        heard = SEEN > now - SILENT_S
         by_status = db.execute(
             select(table.c.status, func.count()).where(own, heard).group_by(table.c.status)
         ).all()
@@ -128,13 +130,14 @@ def get_agent_status(
 
 
 def _shown(row: RowMapping, now: float) -> dict[str, Any]:
+    seen = max(row["first_seen_at"], row["last_seen_at"])
     return {
         "instance_id": row["instance_id"],
         "agent_name": row["name"],
-        "status": row["status"] if now - row["last_seen_at"] < SILENT_S else "silent",
+        "status": row["status"] if now - seen < SILENT_S else "silent",
         "sdk_version": row["sdk_version"],
         "first_seen_at": datetime.fromtimestamp(row["first_seen_at"], UTC).isoformat(),
-        "last_seen_at": datetime.fromtimestamp(row["last_seen_at"], UTC).isoformat(),
+        "last_seen_at": datetime.fromtimestamp(seen, UTC).isoformat(),
         "requests": row["requests"],
         "errors": row["errors"],
         "websocket_connected": row["connected"],
