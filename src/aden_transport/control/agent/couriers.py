@@ -57,6 +57,11 @@ class Couriers:
         """Whether the server has every event of this host. May wait for its file."""
         return self.waiting() == 0 and (self._outgoing is None or self._outgoing.is_written)
 
+    def accept(self, encodings: frozenset[str]) -> None:
+        """Content codings of the server, as long as it has not said which."""
+        for courier in self._all:
+            courier.delivery.accept(encodings)
+
     def wake_at(self) -> float:
         """When something is to be done next, on the monotonic clock."""
         return math.inf if self._is_busy else min([each.wake_at() for each in self._all], default=math.inf)

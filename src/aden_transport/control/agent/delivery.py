@@ -153,6 +153,10 @@ class Delivery:
             self._since = now
         return first or before < self._flush_events <= self._waiting
 
+    def accept(self, encodings: frozenset[str]) -> None:
+        """What the server accepts, as long as it has not said so itself."""
+        self._accepted = self._accepted or encodings
+
     def end(self) -> None:
         """Send all that there is without waiting for more; what failed is tried again at once."""
         self._more = True
@@ -249,6 +253,8 @@ class Delivery:
             self._accepted -= {post.headers["content-encoding"]}
         elif status == FAILED:
             self._server_failed(part, answer, now)
+        elif status == 0:
+            self._unanswered(part, answer, now)
         elif status in LATER or status < 400 or status > FAILED:
             self._pause(answer, now)
         else:
@@ -266,6 +272,13 @@ class Delivery:
             self._divide(part)
         else:
             self._parts.rotate(-1)
+
+    def _unanswered(self, part: _Part, answer: Reply, now: float) -> None:
+        """The way may be too slow, or break too soon, for so much at once."""
+        part.failed += 1
+        self._pause(answer, now)
+        if part.failed >= TRIES and len(part.events) > 1:
+            self._divide(part)
 
     def _divide(self, part: _Part) -> None:
         """Send each half by itself; an event that is alone is given up."""

@@ -339,6 +339,8 @@ class Errands:
 
     async def _events(self) -> float:
         """Gives the seconds until something is to be sent again. Failing is the couriers' own matter."""
+        if self._agent.session.is_ours:
+            self._agent.couriers.accept(OURS)
         return await self._agent.couriers.run(self._brought, self._off_loop)
 
     async def _brought(self, post: Post) -> Reply:
