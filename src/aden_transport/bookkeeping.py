@@ -175,6 +175,9 @@ class Books:
             left = self._emits and any(left_behind())
             self._thread = StoreThread() if left else None
             budgets.recover = self._recover_once if left else None
+        elif self._thread is not None:
+            # Of a process that a signal ends, nobody calls `close`.
+            self._thread.when_idle = getattr(budgets.ledger, "forget_now", None)
 
     # -- events -------------------------------------------------------------------------------------
 

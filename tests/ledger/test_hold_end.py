@@ -135,6 +135,24 @@ def test_events_that_were_taken_are_forgotten_in_a_later_transaction(ledger: Sql
     assert events(ledger) == set()
 
 
+def test_events_that_were_taken_are_forgotten_when_nothing_else_is_to_be_done(
+    ledger: SqliteLedger, thread: StoreThread
+) -> None:
+    """A process that a signal ends has left none of them to others."""
+    thread.when_idle = ledger.forget_now
+    reserve(ledger, "1")
+    end = HoldEnd(ledger, "1", {"usd": 3})
+    end.write = partial(kept, "1")
+    end.then = lambda event: ledger.forget_events([] if event is None else [event.event_id])
+    thread.put(end)
+    assert thread.flush(LONG_S)
+    deadline = time.monotonic() + LONG_S
+    while events(ledger) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert events(ledger) == set()
+    assert sums(ledger, "a") == [(3, 0, 0)]
+
+
 # -- the thread -------------------------------------------------------------------------------------
 
 

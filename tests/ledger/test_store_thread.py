@@ -131,6 +131,23 @@ def test_where_no_thread_can_be_had_a_flush_does_the_work(
     assert done == [1]
 
 
+def test_what_is_for_idle_times_is_done_once_in_each(thread: StoreThread) -> None:
+    idle = threading.Event()
+    times: list[int] = []
+
+    def when_idle() -> None:
+        times.append(1)
+        idle.set()
+
+    thread.when_idle = when_idle
+    for number in (1, 2):
+        thread.put(lambda: None)
+        assert idle.wait(LONG_S)
+        idle.clear()
+        assert not idle.wait(3 * module.IDLE_S)
+        assert len(times) == number
+
+
 # -- questions --------------------------------------------------------------------------------------
 
 name: ContextVar[str] = ContextVar("name")

@@ -270,6 +270,15 @@ class SqliteLedger:
     def forget_events(self, event_ids: Iterable[str]) -> None:
         self._taken.update(event_ids)
 
+    def forget_now(self) -> None:
+        """Forget what emitters have taken, though no end comes that would do so. Does not raise."""
+        taken = list(self._taken)
+        if taken:
+            with suppress(LedgerUnavailable):
+                with self._transaction() as db:
+                    spool.forget(db, taken)
+                self._taken.difference_update(taken)
+
     def events_dropped(self) -> int:
         with self._transaction("BEGIN") as db:
             return spool.dropped(db)
@@ -307,9 +316,7 @@ class SqliteLedger:
 
     def close(self) -> None:
         """See `Ledger`. Not at all where another thread does not let go of the connection in time."""
-        if self._taken:
-            with suppress(LedgerUnavailable), self._transaction() as db:
-                spool.forget(db, list(self._taken))
+        self.forget_now()
         if self._lock.acquire(timeout=self.timeout_s):
             try:
                 self._let_go()

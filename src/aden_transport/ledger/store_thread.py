@@ -33,6 +33,8 @@ TRIED_S = 3600.0
 """For so long; then its hold has expired in the store."""
 MANY = 32
 """Ends of holds that are told in one step, where the store can: others have their turn between."""
+IDLE_S = 0.1
+"""After so long without anything to do the thread is idle."""
 LIVELY = 10
 """Questions answered within a call's patience by which a store counts as answering: the call then waits for
 those before it, and not for the store."""
@@ -103,6 +105,8 @@ class StoreThread:
         self._renew()
         self.given_up = 0
         """Ends that the store was never told."""
+        self.when_idle: Callable[[], object] | None = None
+        """Called once each time that the thread becomes idle."""
         _threads.add(self)
 
     def _renew(self) -> None:
@@ -111,6 +115,8 @@ class StoreThread:
         self._questions: deque[Question] = deque()
         self._thread: threading.Thread | None = None
         self._lock = threading.RLock()  # A signal handler may put something while its thread is in here.
+        self._has_worked = False
+        """Since it was last idle."""
         self._singly = 0
         """So many of the first ends are told each by itself: one of them cannot be told."""
         self._tries = 0
@@ -205,13 +211,17 @@ class StoreThread:
         elif self._ends:
             timeout = max(0.0, self._again_at - time.monotonic())
         else:
-            timeout = None
+            timeout = IDLE_S if self._has_worked and self.when_idle is not None else None
         try:
             self._sort(self._queue.get(timeout=timeout))
+            self._has_worked = True
             while True:
                 self._sort(self._queue.get_nowait())
         except Empty:
             pass
+        if not self._questions and not self._ends and self.when_idle is not None:
+            self._has_worked = False
+            self.when_idle()
 
     def _sort(self, item: End | Question | _Passed) -> None:
         if isinstance(item, Question):
