@@ -124,13 +124,13 @@ class Meter:
     def _budgets_of_server(self, agent: ControlAgent, prices: PriceBook, former: Meter | None) -> Budgets:
         """The policy is the server's."""
         from .control.agent.word import Word
-        from .ledger.viewed import ViewedLedger
+        from .ledger.viewed import viewed
         from .policy import Policy
 
         budgets = budgets_of(
             self.options, Policy(), prices, None if former is None else former.budgets, server=agent.name
         )
-        budgets.hold_with(Word(agent, budgets.unknown), ViewedLedger(budgets.ledger))
+        budgets.hold_with(Word(agent, budgets.unknown), viewed(budgets.ledger))
         budgets.asking.timeout_s = agent.connection.options.wait_s
         self.books = self._books_of(budgets)
         return budgets

@@ -38,7 +38,7 @@ class Collector:
                     self.send_header(name, value)
                 self.end_headers()
 
-            def log_message(self, *_: Any) -> None:
+            def log_message(self, format: str, *args: Any) -> None:
                 """Nothing."""
 
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -18,7 +18,7 @@ def say(**what: Any) -> None:
 
 def calls(most: int) -> None:
     """Metered calls of OpenAI's client, until one is refused."""
-    from aden import MeterOptions, get_control_agent, instrument, uninstrument
+    from aden import MeterOptions, get_control_agent, instrument, uninstrument  # pyright: ignore[reportMissingImports]
     from openai import OpenAI
 
     instrument(
@@ -53,8 +53,8 @@ def calls(most: int) -> None:
 
 async def polls(most: int) -> None:
     """A policy that changes while the agent polls: each version that it sees, and at the end a heartbeat."""
-    from aden.control_agent import create_control_agent
-    from aden.control_types import ControlAgentOptions
+    from aden.control_agent import create_control_agent  # pyright: ignore[reportMissingImports]
+    from aden.control_types import ControlAgentOptions  # pyright: ignore[reportMissingImports]
 
     options = ControlAgentOptions(
         server_url=os.environ["SERVER"],

@@ -63,13 +63,13 @@ class OriginalServer:
                 length = int(self.headers.get("content-length", "0"))
                 server._answer(self, json.loads(self.rfile.read(length)))
 
-            def log_message(self, *_: Any) -> None:
+            def log_message(self, format: str, *args: Any) -> None:
                 """Nothing."""
 
         class Quiet(ThreadingHTTPServer):
             daemon_threads = True
 
-            def handle_error(self, *_: Any) -> None:
+            def handle_error(self, request: Any, client_address: Any) -> None:
                 """The client went away."""
 
         self._http = Quiet(("127.0.0.1", 0), Handler)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from .base import NEVER, Intent, Ledger, Line, Outcome, Totals
 
-__all__ = ["ViewedLedger"]
+__all__ = ["ViewedLedger", "viewed"]
 
 BOUNDS = ("limit_held", "limit_expected", "degrade_at", "throttle_at")
 
@@ -43,6 +43,11 @@ class ViewedLedger:
 
     def totals(self, lines: Sequence[Line]) -> tuple[Totals, ...]:
         return _added(lines, self.inner.totals(lines), self.offsets)
+
+
+def viewed(inner: Ledger) -> Ledger:
+    """`inner`, whose sums are seen from what a server says; nothing yet."""
+    return cast("Ledger", ViewedLedger(inner))
 
 
 def _shifted(line: Line, offsets: Mapping[str, int]) -> Line:

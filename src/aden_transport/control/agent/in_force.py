@@ -18,7 +18,7 @@ from ...ledger.lease_memory import MemoryLeases
 from ...ledger.leased import LeasedLedger, Leases
 from ...ledger.memory import MemoryLedger
 from ...ledger.sqlite import SqliteLedger
-from ...ledger.viewed import ViewedLedger
+from ...ledger.viewed import ViewedLedger, viewed
 from ...policy import Budget, Policy
 from ...policy.index import ledger_key
 from ...pricing import PriceBook
@@ -174,7 +174,7 @@ class InForce:
                 leased.wake = self.on_leases
                 budgets.ledger = leased
         elif not self.is_ours and isinstance(ledger, LeasedLedger):
-            budgets.ledger = ViewedLedger(ledger.local)
+            budgets.ledger = viewed(ledger.local)
 
     def confirm(self) -> None:
         """The server says that nothing has changed."""

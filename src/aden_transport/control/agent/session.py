@@ -131,7 +131,9 @@ class Session:
         """The tasks to begin now, which then are under way."""
         if not self.is_running:
             return []
-        found = [task for task, each in self._errands.items() if not each.runs and each.next_at <= now]
+        found: list[Task] = [
+            task for task, each in self._errands.items() if not each.runs and each.next_at <= now
+        ]
         for task in found:
             self._errands[task].runs = True
         return found

@@ -112,7 +112,7 @@ def get_agent_status(
     recent = events.c.team_id == caller.team_id, events.c.at > now - 3600
     with storage.read() as db:
         total = db.execute(select(func.count()).select_from(table).where(own)).scalar_one()
-        heard = SEEN > now - SILENT_S
+        heard = now - SILENT_S < SEEN
         by_status = db.execute(
             select(table.c.status, func.count()).where(own, heard).group_by(table.c.status)
         ).all()

@@ -113,6 +113,7 @@ def read_sums(db: Connection, keys: Iterable[Key]) -> dict[Key, Sums]:
 def _sums(db: Connection, of: Any, keys: Sequence[Key]) -> dict[Key, Sums]:
     found = {}
     for start in range(0, len(keys), AT_ONCE):
+        row: Any
         for row in db.execute(of, {"keys": keys[start : start + AT_ONCE]}):
             found[row[0], row[1]] = Sums(*row[2:])
     return found
