@@ -162,6 +162,28 @@ def test_kinds_of_calls_are_forgotten_beyond_a_number_of_them(monkeypatch: pytes
     assert sum(map(len, calls._kinds.values())) <= 2
 
 
+def test_what_was_learned_counts_until_it_is_forgotten() -> None:
+    learned = Expectation(limit=1)
+    calls = PlainCalls(PRICES, Ceilings(), learned)
+    body = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]}
+
+    def expected(metadata: dict[str, str] | None = None) -> int:
+        exchange = opened("chat", body)
+        exchange.metadata = metadata
+        found = calls.amounts(exchange, True, True)
+        assert found is not None
+        return found[1]
+
+    unknown = expected()
+    learned.learn("gpt-4o", None, 30, NormalizedUsage(30, 10))
+    assert expected() == expected({"feature": "f"}) < unknown
+    known = expected()
+    learned.learn("gpt-4o", None, 30, NormalizedUsage(30, 2))
+    assert expected() < known
+    learned.learn("o3", None, 30, NormalizedUsage(30, 10))
+    assert expected() == unknown
+
+
 def test_an_expectation_shortens_what_is_held_where_no_limit_is_hard() -> None:
     learned = Expectation()
     for _ in range(20):

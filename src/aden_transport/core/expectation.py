@@ -10,17 +10,16 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import replace
 from threading import Lock
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from ..events import NormalizedUsage
 from ..pricing.unit_prices import UnitPrices
 from .bound import FREE, Bound
 
-__all__ = ["DEFAULT_OUTPUT", "Expectation", "Learned"]
+__all__ = ["DEFAULT_OUTPUT", "Expectation", "Learned", "Means"]
 
 DEFAULT_OUTPUT = 500
 """Output tokens that are expected before any answer was seen, where the request allows as many."""
-UNKNOWN = (1.0, DEFAULT_OUTPUT, 0)
 WEIGHT = 0.1
 """Of a new answer in the means, once there were ten; before that each counts alike."""
 QUANTILE = 0.9
@@ -47,16 +46,40 @@ class Learned(NamedTuple):
     """Output tokens that nine of ten answers do not exceed."""
 
 
+class Means(Protocol):
+    """What is expected of a model's calls, or of a feature's."""
+
+    @property
+    def input_ratio(self) -> float:
+        """Reported input tokens for one that was estimated."""
+        ...
+
+    @property
+    def likely(self) -> int:
+        """Output tokens."""
+        ...
+
+    @property
+    def answers(self) -> int:
+        """Of how many this was learned."""
+        ...
+
+    @property
+    def is_gone(self) -> bool: ...
+
+
 class _Key:
     """The memory behind one `Learned`. Reads may see a mean and a count of neighbouring answers."""
 
-    __slots__ = ("_counted", "_quantile", "answers", "counts", "input_ratio", "likely", "output")
+    __slots__ = ("_counted", "_quantile", "answers", "counts", "input_ratio", "is_gone", "likely", "output")
 
     def __init__(self) -> None:
         self._quantile = self._counted = 0
         self.answers = 0
         self.input_ratio = 1.0
         self.output = 0.0
+        self.is_gone = False
+        """Whether another counts now, or will."""
         self.likely = 0
         """`output` in whole tokens, rounded up."""
         self.counts = bytearray(BUCKETS)
@@ -92,6 +115,10 @@ class _Key:
             if seen >= wanted:
                 return TOPS[bucket]
         return TOPS[-1]  # pragma: no cover - the counts add up
+
+
+UNKNOWN = _Key()
+UNKNOWN.likely, UNKNOWN.is_gone = DEFAULT_OUTPUT, True
 
 
 def _bucket(tokens: int) -> int:
@@ -135,7 +162,7 @@ class Expectation:
         known.take(ratio, output)
         self._keys[key] = known
         if len(self._keys) > self._limit:
-            del self._keys[next(iter(self._keys))]
+            self._keys.pop(next(iter(self._keys))).is_gone = True
 
     def learned(self, model: str, feature: str | None) -> Learned | None:
         """What is known of the feature's calls, else of all of the model's; None before the first."""
@@ -147,12 +174,10 @@ class Expectation:
         found = self._keys.get((model, feature[:MAX_NAME])) if feature is not None else None
         return found or self._keys.get((model, None))
 
-    def means(self, model: str, feature: str | None) -> tuple[float, int, int]:
-        """Reported input tokens for one that was estimated, and output tokens, as they are expected; and of
-        how many answers that was learned."""
+    def means(self, model: str, feature: str | None) -> Means:
+        """What is expected; it goes on to learn, and may be asked again unless it `is_gone`."""
         # In the path of every call: nearly all names are whole, and known.
-        found = self._keys.get((model, feature)) or self._find(model, feature)
-        return UNKNOWN if found is None else (found.input_ratio, found.likely, found.answers)
+        return self._keys.get((model, feature)) or self._find(model, feature) or UNKNOWN
 
     def output_quantile(self, model: str, feature: str | None) -> int | None:
         """For `hold_nano` where a budget is not hard and the request names no cap."""
@@ -170,8 +195,8 @@ class Expectation:
         found, most = self._find(model, feature), bound.usage
         if found is None and most is None:
             return None
-        ratio, output, _ = self.means(model, feature)
-        given = math.ceil(estimated_input * ratio)
+        means = self.means(model, feature)
+        given, output = math.ceil(estimated_input * means.input_ratio), means.likely
         if most is None:
             return NormalizedUsage(given, output)
         given, output = min(given, most.input_tokens), min(output, most.output_tokens)

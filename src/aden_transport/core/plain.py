@@ -25,7 +25,7 @@ from .bound import (
     marks_cache,
     searches_itself,
 )
-from .expectation import Expectation
+from .expectation import Expectation, Means
 from .rewrite import MAX_PARSED_REQUEST
 
 if TYPE_CHECKING:
@@ -100,6 +100,7 @@ class _Kind:
         "caps",
         "generated",
         "marked",
+        "means",
         "members",
         "message",
         "noted",
@@ -129,6 +130,8 @@ class _Kind:
     turn_members: frozenset[str]
     turns: str
     """The member that has the messages."""
+    means: Means | None
+    """What is expected of the model's calls; None: it was not looked up yet."""
     noted: int
     """-1 where later requests may refer to the answer by its id, else 0."""
     are_common: Callable[[Iterable[str]], bool]
@@ -224,12 +227,16 @@ class PlainCalls:
             return hold, hold, kind.noted, basis
         about, metadata = (size + 3) >> 2, exchange.metadata
         feature = None if metadata is None else metadata.get("feature")
-        ratio, likely, answers = self._learned.means(exchange.model or "", feature)
-        given = ceil(about * ratio)
+        means = kind.means
+        if means is None or means.is_gone or feature is not None:
+            means = self._learned.means(exchange.model or "", feature)
+            if feature is None:
+                kind.means = means
+        given, likely = ceil(about * means.input_ratio), means.likely
         cost = (given if given < size else size) * read + (likely if likely < output else output) * generated
         if rates is not None:
             cost = rates.cost(cost)
-        if answers > WELL_KNOWN and exchange.number & OTHERS:
+        if means.answers > WELL_KNOWN and exchange.number & OTHERS:
             about = kind.noted
         return hold, cost if cost < hold else hold, about, basis
 
@@ -246,6 +253,7 @@ class PlainCalls:
         unit, kind.until = self._prices.find_until(provider, model or "", at=exchange.started_at)
         plain = unit is not None and model is not None and _is_plain(operation, model)
         kind.rates = unit.text_rates() if unit is not None and plain else ()
+        kind.means = None
         kind.simple_to = kind.read = kind.written = kind.generated = -1
         kind.caps = operation.output_cap
         responses = operation.name.startswith("responses")
