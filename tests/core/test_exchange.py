@@ -286,16 +286,7 @@ def test_an_ended_call_keeps_neither_the_request_nor_the_answer() -> None:
 
 def test_a_fault_while_concluding_is_counted_and_not_felt() -> None:
     class Broken(PriceBook):
-        def find(
-            self,
-            provider: str,
-            model: str,
-            *,
-            at: float,
-            service_tier: str | None = None,
-            batch: bool = False,
-            details: Mapping[str, Any] | None = None,
-        ) -> UnitPrices | None:
+        def find_plain(self, key: Any, at: float) -> UnitPrices | None:
             raise RuntimeError("no prices")
 
     reset_faults()
