@@ -12,6 +12,7 @@ import asyncio
 import gc
 import inspect
 import logging
+import os
 import re
 import sys
 import textwrap
@@ -226,8 +227,11 @@ def run(example: Example, world: World) -> None:
     text = SERVERS.sub(world.server.url, text)
     world.leaves_clients = "AsyncOpenAI()" in text or "pydantic_ai" in text
     if "pydantic_ai" in text:
-        # It has a user agent of its own, and the vendor is on another host than usual.
-        register_vendor("openai", hosts=[world.provider.url.removeprefix("http://")])
+        # It has a user agent of its own, and the vendor is on another host than usual: on one that no other
+        # example uses, as it stays registered.
+        host = world.provider.url.removeprefix("http://").replace("127.0.0.1", "localhost")
+        os.environ["OPENAI_BASE_URL"] = f"http://{host}/v1"
+        register_vendor("openai", hosts=[host])
     if "make_metered_openai" in text or "metered = " in text:
         uninstrument()  # it stands alone
     code = compile(text, f"{example.document} {example.number}", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)

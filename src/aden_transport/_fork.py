@@ -8,7 +8,7 @@ import random
 import sys
 from collections.abc import Callable
 
-__all__ = ["current_pid", "on_fork_in_child", "random_bits"]
+__all__ = ["current_pid", "draw", "on_fork_in_child", "random_bits"]
 
 _generator = random.Random(os.urandom(32))  # noqa: S311 - ids, not secrets
 _pid = os.getpid()
@@ -17,6 +17,9 @@ _callbacks: list[Callable[[], None]] = []
 
 random_bits: Callable[[int], int] = _generator.getrandbits
 """So many random bits: 0.2 µs, where uuid4 takes 3.5 µs. Fresh in every forked child."""
+
+draw: Callable[[], float] = _generator.random
+"""A number from 0 up to 1. Drawing from the module's own would disturb an application that has seeded it."""
 
 
 def current_pid() -> int:

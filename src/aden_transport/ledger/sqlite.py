@@ -9,7 +9,6 @@ files), sqlite.org/pragma.html.
 from __future__ import annotations
 
 import os
-import random
 import sqlite3
 import threading
 import time
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .. import _json
-from .._fork import on_fork_in_child
+from .._fork import draw, on_fork_in_child
 from ..errors import LedgerUnavailable
 from . import outbox_sqlite, pace_sqlite, spool
 from .base import End, Intent, Line, Outcome, Sending, Spooled, Totals, Unit
@@ -502,7 +501,7 @@ def _patiently(attempt: Callable[[], T], deadline: float) -> T:
         except sqlite3.OperationalError as exc:
             if not _is_busy(exc) or time.monotonic() >= deadline:
                 raise
-        time.sleep(PAUSE_S * 2 * random.random())  # noqa: S311 - a pause
+        time.sleep(PAUSE_S * 2 * draw())
 
 
 def _is_busy(exc: Exception) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import random
 import threading
 import time
 import uuid
@@ -13,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..._fork import random_bits
+from ..._fork import draw, random_bits
 from ...core.redact import without_secrets
 from ...core.reserve import Budgets
 from ...events import MetricEvent
@@ -93,7 +92,7 @@ class ControlAgent:
         """Of this process, as the server knows it."""
         self.in_force = InForce(Kept(kept_path(self.name, folder)))
         self.in_force.restore()
-        self.session = Session(connection.options, draw=random.random)
+        self.session = Session(connection.options, draw=draw)
         if self.in_force.received is not None:
             self.session.is_ours = self.in_force.is_ours
         self.requests = self.errors = 0
@@ -107,6 +106,8 @@ class ControlAgent:
         """Set once it is known what the server has to say first: a policy, or nothing."""
         if self.in_force.received is not None:
             self.known.set()
+        self.is_retired = False
+        """Whether its meter has ended. Calls that end later have it run for as long as that takes."""
         self.silent_since: float | None = None
         """Since when requests have failed, on the monotonic clock; None: the last one was answered."""
         from .errands import Errands
@@ -178,7 +179,12 @@ class ControlAgent:
         self.in_force.attach(budgets, book)
 
     def start(self) -> bool:
-        """Run on a thread of ours, unless it runs already; whether it runs."""
+        """Run on a thread of ours until `stop`, unless it runs already; whether it runs."""
+        self.is_retired = False
+        return self.run()
+
+    def run(self) -> bool:
+        """`start`; after `stop`, only as long as something is to be brought to the server."""
         if self.loop.is_running:
             return True
         self.started_at = self.started_at or time.monotonic()
@@ -191,6 +197,7 @@ class ControlAgent:
 
     def start_here(self) -> bool:
         """Run as a task of this thread's loop."""
+        self.is_retired = False
         self.started_at = self.started_at or time.monotonic()
         return self.loop.start_task()
 
@@ -204,7 +211,7 @@ class ControlAgent:
         """Have a task done as soon as may be. Any thread may call."""
         self.errands.called.add(task)
         if not self.loop.is_running:
-            self.start()  # in a child that was forked, by its first call
+            self.run()  # in a child that was forked, by its first call
         self.loop.wake()
 
     def bring(self, outgoing: Outgoing) -> None:
@@ -217,7 +224,7 @@ class ControlAgent:
         self.used_at = time.monotonic()
         self.couriers.keep_told(partial(self._told_of, event))
         if not self.loop.is_running:
-            self.start()
+            self.run()
 
     def _told_of(self, event: MetricEvent) -> dict[str, Any] | None:
         """What was done about the call of `event`."""
@@ -242,10 +249,12 @@ class ControlAgent:
 
     def stop(self, timeout: float) -> bool:
         """Bring what waits to the server and end, for at most `timeout` seconds; whether it was brought."""
+        self.is_retired = True
         return self.loop.stop(timeout) and self.couriers.is_done
 
     async def stop_async(self, timeout: float) -> bool:
         """`stop`, without holding up the loop."""
+        self.is_retired = True
         return await self.loop.stop_async(timeout) and self.couriers.is_done
 
     def after_fork_in_child(self) -> None:

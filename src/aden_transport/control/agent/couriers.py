@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import random
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ..._fork import draw
 from ...errors import LedgerUnavailable
 from .courier import Courier
 from .delivery import Delivery, Post, Reply
@@ -34,7 +34,7 @@ class Couriers:
         self._outgoing = outgoing
         courier = next((each for each in self._all if each.outbox.is_same(outgoing.outbox)), None)
         if courier is None:
-            courier = Courier(outgoing.outbox, Delivery(random=random.random, encoders=encoders()))
+            courier = Courier(outgoing.outbox, Delivery(random=draw, encoders=encoders()))
             courier.on_change = self._on_change
             self._all = (*self._all, courier)
         # Also what it keeps in memory, where the file takes nothing.

@@ -36,6 +36,8 @@ LEAST_WAIT_S = 0.5
 PUT_OFF_S, MOST_PUT_OFF = 0.1, 20
 """For so long, and so many times, an original server is not asked for its sums while events are under way."""
 LONGEST_PAUSE_S = 1.0
+LAST_S = 1.0
+"""For the last words of an agent that calls have had run once more."""
 NANO = 1_000_000_000
 AT_ONCE: frozenset[Task] = frozenset({"policy", "leases", "heartbeat"})
 """What is asked in a flush that nothing runs beside."""
@@ -62,10 +64,12 @@ class Errands:
 
     def flush(self, timeout: float) -> bool:
         agent, deadline = self._agent, time.monotonic() + timeout
+        if agent.is_retired and not agent.loop.is_running and agent.couriers.is_done:
+            return True
         agent.couriers.end()
         if not may_start_threads() and not agent.loop.is_running:
             agent.loop.run_here(partial(self._run_once, timeout))
-        elif not agent.loop.is_here and agent.start():
+        elif not agent.loop.is_here and agent.run():
             while not agent.couriers.can_wait and time.monotonic() < deadline:
                 agent.loop.wake()
                 time.sleep(0.005)
@@ -106,6 +110,8 @@ class Errands:
         return session.due(now)
 
     def pause(self) -> float:
+        if self._agent.is_retired and self._agent.couriers.can_wait:
+            self._agent.loop.end(LAST_S)
         next_at = min(self._agent.session.next_at, self._agent.couriers.wake_at())
         return min(next_at - time.monotonic(), LONGEST_PAUSE_S)
 

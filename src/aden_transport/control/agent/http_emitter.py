@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import random
 import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from ..._fork import draw
 from ..._guard import internal_fault
 from ...core.spooled import event_of_told, spooled
 from ...emitters._reentry import emitting
@@ -201,7 +201,7 @@ def create_http_emitter(
 
     def delivery() -> Delivery:
         return Delivery(
-            random=random.random,
+            random=draw,
             encoders=encoders() if compress else {},
             accepted=frozenset({"gzip"}) if compress else frozenset(),
             path=url,

@@ -188,20 +188,21 @@ class Loop:
         """Have it say its last word and end, for at most `timeout` seconds; whether it has ended."""
         if not self.is_running:
             return True
-        self._tell_to_end(timeout)
+        self.end(timeout)
         if self._host_thread == threading.get_ident():
             return False  # It goes on when this thread lets it.
         return self._over.wait(timeout + FINISH_S)
 
     async def stop_async(self, timeout: float) -> bool:
         """`stop`, without holding up the loop."""
-        self._tell_to_end(timeout)
+        self.end(timeout)
         with anyio.move_on_after(timeout + FINISH_S):
             while self.is_running:
                 await anyio.sleep(0.005)
         return not self.is_running
 
-    def _tell_to_end(self, timeout: float) -> None:
+    def end(self, timeout: float) -> None:
+        """Have it say its last word and end within `timeout` seconds."""
         self._finish_by = time.monotonic() + timeout
         self._is_woken = False
         self.wake()

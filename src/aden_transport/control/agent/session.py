@@ -2,7 +2,7 @@
 
 ::
 
-    session = Session(options, draw=random.random)
+    session = Session(options, draw=draw)
     session.begin(now)
     for task in session.due(now):        # begin each; none of them runs twice at once
         ...

@@ -38,7 +38,7 @@ class Word:
     def before(self, exchange: Exchange, money: Money) -> Verdict | None:
         agent = self._agent
         if not agent.loop.is_running:
-            agent.start()
+            agent.run()
         if agent.in_force.received is None:
             return self._before_any_policy(money)
         asked: Any = money.question
@@ -49,7 +49,7 @@ class Word:
     def is_heard(self) -> bool:
         agent = self._agent
         if not agent.loop.is_running:
-            agent.start()
+            agent.run()
         if agent.in_force.received is not None:
             return True
         return agent.known.is_set() and self._said != "block"

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
-import random
 import re
 import smtplib
 import ssl
@@ -26,6 +25,7 @@ import orjson
 from sqlalchemy import select, update
 
 from ... import __version__
+from ..._fork import draw
 from .safe_url import Allowed, Lookup, Target, UnsafeUrl, addresses_of, target_of
 from .storage import Storage
 from .tables import alert_deliveries as table
@@ -178,7 +178,7 @@ class Deliverer:
         now = time.time()
         values: dict[str, Any] = {"state": state, "fault": fault}
         if state == "waiting":
-            values["next_at"] = now + delay_after(due.attempts + 1, random.random())  # noqa: S311 - jitter
+            values["next_at"] = now + delay_after(due.attempts + 1, draw())
         else:
             values["done_at"] = now
         ours = table.c.seq == due.seq, table.c.attempts == due.attempts + 1, table.c.state == "waiting"

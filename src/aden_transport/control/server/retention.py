@@ -7,7 +7,6 @@ takes rows in small parts, so that nobody waits for it, and any number of server
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Column, ColumnElement, Connection, Table, and_, delete, select, true, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 
+from ..._fork import draw
 from .storage import Storage
 from .tables import agents, alert_deliveries, content, events
 
@@ -117,7 +117,7 @@ class Keeper:
 
     def _run(self) -> None:
         # Not at once, nor all servers of a fleet at the same time.
-        while not self._ended.wait(EVERY_S * random.uniform(0.2, 1.0)):  # noqa: S311
+        while not self._ended.wait(EVERY_S * (0.2 + 0.8 * draw())):
             try:
                 forget_old(self._storage, self._retention, time.time(), pause=self._ended.wait)
             except SQLAlchemyError as exc:
