@@ -6,7 +6,7 @@ import pytest
 
 from simulations import leases, short_lived
 
-CHUNK = 50
+CHUNK = 100
 FAILED_ONCE = (5, 1003)
 """Seeds that have shown a fault, of the product or of a schedule; each stays for good."""
 

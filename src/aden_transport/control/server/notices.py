@@ -70,21 +70,23 @@ class Listening:
             except Exception as exc:  # noqa: BLE001 - any driver's fault: the connection is made anew
                 log.warning("notices are interrupted: %s", type(exc).__name__)
                 self._ended.wait(LOOK_S)
-            if not self._ended.is_set():
-                self.tell(ANY)
 
     def _look(self, connection: Any) -> None:
         """SQLite: a connection sees another version when another one has written, of whatever process."""
         before = None
-        while not self._ended.wait(LOOK_S):
+        while True:
             version = connection.execute("PRAGMA data_version").fetchone()[0]
-            if before is not None and version != before:
+            if version != before:
+                # At first, too: what was written before nobody has told.
+                before = version
                 self.tell(ANY)
-            before = version
+            if self._ended.wait(LOOK_S):
+                return
 
     def _hear(self, connection: Any) -> None:
         connection.autocommit = True
         connection.execute("LISTEN aden")
+        self.tell(ANY)
         while not self._ended.is_set():
             for notice in connection.notifies(timeout=WAIT_S):
                 topic, _, team_id = notice.payload.partition(" ")
