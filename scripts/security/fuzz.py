@@ -10,17 +10,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from fastapi.testclient import TestClient
 from tests.server.fuzzing import fuzz
-from tests.server.tenants import body_for, fill
-
-from aden_transport.control.server.app import Settings, create_app
-from aden_transport.control.server.storage import Storage
+from tests.server.tenants import body_for, filled_server
 
 
 def main() -> int:
@@ -29,20 +24,14 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--database", help="of an empty database; a file of SQLite that is deleted otherwise")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        storage = Storage(asked.database or f"sqlite:///{folder}/server.sqlite3")
-        storage.prepare()
-        app = create_app(storage, Settings(sweep_s=3600))
-        with TestClient(app, raise_server_exceptions=False) as client:
-            victim = fill(client, storage)
-            client.headers["Authorization"] = f"Bearer {victim.token}"
-            found = fuzz(
-                client,
-                lambda path, chance: body_for(path, victim, chance),
-                examples=asked.examples,
-                start=asked.seed,
-            )
-        storage.close()
+    with filled_server(asked.database) as (client, _, victim):
+        client.headers["Authorization"] = f"Bearer {victim.token}"
+        found = fuzz(
+            client,
+            lambda path, chance: body_for(path, victim, chance),
+            examples=asked.examples,
+            start=asked.seed,
+        )
     for line in found.failed:
         print(line)
     print(f"requests={found.requests} routes={len(found.routes)} failed={len(found.failed)}")

@@ -9,17 +9,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from fastapi.testclient import TestClient
-from tests.server.tenants import fill, try_all
+from tests.server.tenants import filled_server, try_all
 
 from aden_transport.control.server import access
-from aden_transport.control.server.app import Settings, create_app
-from aden_transport.control.server.storage import Storage
 
 
 def main() -> int:
@@ -29,14 +25,8 @@ def main() -> int:
     parser.add_argument("--database", help="of an empty database; a file of SQLite that is deleted otherwise")
     asked = parser.parse_args()
     access.FAILURES = 10**9
-    with tempfile.TemporaryDirectory() as folder:
-        storage = Storage(asked.database or f"sqlite:///{folder}/server.sqlite3")
-        storage.prepare()
-        app = create_app(storage, Settings(sweep_s=3600))
-        with TestClient(app, raise_server_exceptions=False) as client:
-            victim = fill(client, storage)
-            tried = try_all(client, storage, victim, requests=asked.requests, seed=asked.seed)
-        storage.close()
+    with filled_server(asked.database) as (client, storage, victim):
+        tried = try_all(client, storage, victim, requests=asked.requests, seed=asked.seed)
     for line in (*tried.crossed, *tried.admitted, *tried.failed):
         print(line)
     print(

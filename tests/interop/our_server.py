@@ -43,6 +43,8 @@ class OurServer:
         self.client = httpx2.Client(
             base_url=self.url, headers={"authorization": f"Bearer {self.key}"}, timeout=30
         )
+        # Made once an hour, of all models: here it would hold up the program in whose process the server is.
+        self.client.get("/tsdb/pricing").raise_for_status()
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -8,7 +8,7 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from aden_transport import (
     uninstrument,
     uninstrument_async,
 )
-from aden_transport._guard import fault_counts, reset_faults
+from aden_transport._guard import fault_counts
 from aden_transport.testing import FakeProvider
 
 from .original_server import KEY, OriginalServer, eventually, hang, send
@@ -34,21 +34,6 @@ MESSAGES: Any = [{"role": "user", "content": "Hello"}]
 QUICK = ControlOptions(
     polling_interval_ms=100, heartbeat_interval_ms=100, timeout_ms=300, server_validation_timeout_ms=200
 )
-
-
-@pytest.fixture(scope="module")
-def provider() -> Iterator[FakeProvider]:
-    with FakeProvider() as running:
-        yield running
-
-
-@pytest.fixture
-def server(provider: FakeProvider) -> Iterator[OriginalServer]:
-    provider.reset()
-    reset_faults()
-    with OriginalServer() as running:
-        yield running
-        uninstrument()
 
 
 def reset(handler: BaseHTTPRequestHandler) -> None:

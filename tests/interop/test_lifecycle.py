@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import openai
@@ -42,20 +42,6 @@ FAST = ControlOptions(
     timeout_ms=30_000,
 )
 CALL: Any = {"model": "gpt-4o", "messages": MESSAGES, "max_tokens": 20}
-
-
-@pytest.fixture(scope="module")
-def provider() -> Iterator[FakeProvider]:
-    with FakeProvider() as running:
-        yield running
-
-
-@pytest.fixture
-def server(provider: FakeProvider) -> Iterator[OriginalServer]:
-    provider.reset()
-    with OriginalServer() as running:
-        yield running
-        uninstrument()
 
 
 def options(server: OriginalServer, **more: Any) -> MeterOptions:

@@ -39,22 +39,9 @@ FAST = ControlOptions(polling_interval_ms=100, heartbeat_interval_ms=100, **PATI
 
 
 @pytest.fixture
-def provider() -> Iterator[FakeProvider]:
-    with FakeProvider() as running:
-        yield running
-
-
-@pytest.fixture
 def client(provider: FakeProvider) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(base_url=provider.openai_base_url, api_key="any") as made:
         yield made
-
-
-@pytest.fixture
-def server() -> Iterator[OriginalServer]:
-    with OriginalServer() as running:
-        yield running
-        uninstrument()
 
 
 def budget(limit: float, spent: float = 0.0, **more: Any) -> dict[str, Any]:

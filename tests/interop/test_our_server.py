@@ -41,15 +41,8 @@ SLOW = ControlOptions(
 )
 
 
-@pytest.fixture(scope="module")
-def provider() -> Iterator[FakeProvider]:
-    with FakeProvider() as running:
-        yield running
-
-
 @pytest.fixture
 def server(tmp_path: Path, provider: FakeProvider) -> Iterator[OurServer]:
-    provider.reset()
     with OurServer(tmp_path) as running:
         yield running
         uninstrument()

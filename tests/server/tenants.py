@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import random
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -14,6 +16,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select
 
 from aden_transport.control.server.access import SCOPES, Scope, create_key, create_team
+from aden_transport.control.server.app import Settings, create_app
 from aden_transport.control.server.storage import Storage
 from aden_transport.control.server.tables import metadata
 
@@ -26,6 +29,7 @@ __all__ = [
     "attempts",
     "body_for",
     "fill",
+    "filled_server",
     "roles",
     "rows_of",
     "try_all",
@@ -73,6 +77,18 @@ class Tried(NamedTuple):
     """What the server failed at."""
     admitted: list[str]
     """What was answered to somebody who may nothing."""
+
+
+@contextmanager
+def filled_server(database: str | None) -> Iterator[tuple[TestClient, Storage, Victim]]:
+    """A server on an empty database, with a team in it. None: a file that is deleted afterwards."""
+    with tempfile.TemporaryDirectory() as folder:
+        storage = Storage(database or f"sqlite:///{folder}/server.sqlite3")
+        storage.prepare()
+        app = create_app(storage, Settings(sweep_s=3600))
+        with TestClient(app, raise_server_exceptions=False) as client:
+            yield client, storage, fill(client, storage)
+        storage.close()
 
 
 def fill(client: TestClient, storage: Storage) -> Victim:

@@ -22,6 +22,7 @@ __all__ = [
     "UNLIMITED",
     "End",
     "Intent",
+    "KeepsNoEvents",
     "Ledger",
     "Line",
     "Outcome",
@@ -259,3 +260,18 @@ class Ledger(Protocol):
     def close(self) -> None:
         """Let go of files and connections; the next use takes them again. Open holds stay, for `sweep`."""
         ...
+
+
+class KeepsNoEvents:
+    """The part of `Ledger` that is about events, of one that keeps none."""
+
+    spools = False
+
+    def take_events(self, most: int) -> Mapping[str, Mapping[str, Any]]:
+        return {}
+
+    def forget_events(self, event_ids: Iterable[str]) -> None:
+        """There are none."""
+
+    def events_dropped(self) -> int:
+        return 0

@@ -15,7 +15,7 @@ import ssl
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
@@ -26,7 +26,7 @@ from .._fork import on_fork_in_child
 from ..control.messages import Paths
 from ..control.options import is_loopback, server_address
 from ..errors import LedgerUnavailable
-from .base import Intent, Line, Outcome, Spooled, Totals, Unit
+from .base import Intent, KeepsNoEvents, Line, Outcome, Spooled, Totals, Unit
 from .leased import is_fleet_key
 from .pace import Move, Turn
 from .pace_memory import Paces
@@ -44,7 +44,7 @@ IDLE_S = 30.0
 T = TypeVar("T")
 
 
-class HttpLedger:
+class HttpLedger(KeepsNoEvents):
     """See `Ledger`. Connects when it is first used; every method waits about `timeout_s` at most.
 
     `url`: of the server, https, or http to this machine. `api_key`: with the scope `"ledger"`.
@@ -78,10 +78,6 @@ class HttpLedger:
         return is_fleet_key(key)
 
     # -- a call -------------------------------------------------------------------------------------
-
-    @property
-    def spools(self) -> bool:
-        return False
 
     def reserve(
         self,
@@ -139,15 +135,6 @@ class HttpLedger:
     def sweep(self, now: float) -> Sequence[str]:
         """The server does it."""
         return ()
-
-    def take_events(self, most: int) -> Mapping[str, Mapping[str, Any]]:
-        return {}
-
-    def forget_events(self, event_ids: Iterable[str]) -> None:
-        """There are none."""
-
-    def events_dropped(self) -> int:
-        return 0
 
     def disputed(self) -> Mapping[str, int]:
         return self._read(lambda body: dict(body["disputed"]), self._send("GET", "state", None))

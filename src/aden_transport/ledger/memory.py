@@ -13,11 +13,11 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from time import sleep
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 from .._fork import on_fork_in_child
 from ..errors import LedgerUnavailable
-from .base import SEAL, Intent, Line, Outcome, Spooled, Take, Totals, Unit
+from .base import SEAL, Intent, KeepsNoEvents, Line, Outcome, Spooled, Take, Totals, Unit
 from .idle import IdleSums
 from .pace import Move, Turn
 from .pace_memory import Paces
@@ -50,7 +50,7 @@ class Movable(Protocol):
         ...
 
 
-class MemoryLedger:
+class MemoryLedger(KeepsNoEvents):
     """See `Ledger`. No finaliser may call it: its lock may be held by the code that is interrupted.
 
     What is expired is forgotten by later reserves, a few keys each, and by `sweep`, more of them.
@@ -74,8 +74,6 @@ class MemoryLedger:
         _ledgers.add(self)
 
     # -- a call -------------------------------------------------------------------------------------
-
-    spools = False
 
     def reserve(
         self,
@@ -265,15 +263,6 @@ class MemoryLedger:
 
     def open_holds(self) -> int:
         return len(self._holds) + len(self._taken)
-
-    def take_events(self, most: int) -> Mapping[str, Mapping[str, Any]]:
-        return {}
-
-    def forget_events(self, event_ids: Iterable[str]) -> None:
-        """There are none."""
-
-    def events_dropped(self) -> int:
-        return 0
 
     def close(self) -> None:
         """Nothing to let go of."""

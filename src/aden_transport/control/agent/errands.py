@@ -13,6 +13,7 @@ import anyio
 from ... import __version__
 from ..._guard import internal_fault
 from ..._threads import may_start_threads
+from ...policy.money import NANO
 from ..messages import Ask, Grant, Paths
 from .aden_events import Health, heartbeat
 from .delivery import Post, Reply, encodings_of
@@ -38,7 +39,6 @@ PUT_OFF_S, MOST_PUT_OFF = 0.1, 20
 LONGEST_PAUSE_S = 1.0
 LAST_S = 1.0
 """For the last words of an agent that calls have had run once more."""
-NANO = 1_000_000_000
 AT_ONCE: frozenset[Task] = frozenset({"policy", "leases", "heartbeat"})
 """What is asked in a flush that nothing runs beside."""
 OURS = frozenset({"gzip"})
@@ -107,11 +107,11 @@ class Errands:
             session.wake(self.called.pop(), now)
         if self._agent.couriers.wake_at() <= now:
             session.wake("events", now)
+        if self._agent.is_retired and self._agent.couriers.can_wait:
+            self._agent.loop.end(LAST_S)
         return session.due(now)
 
     def pause(self) -> float:
-        if self._agent.is_retired and self._agent.couriers.can_wait:
-            self._agent.loop.end(LAST_S)
         next_at = min(self._agent.session.next_at, self._agent.couriers.wake_at())
         return min(next_at - time.monotonic(), LONGEST_PAUSE_S)
 

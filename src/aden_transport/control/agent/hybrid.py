@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
+from ...policy.money import NANO
 from ..options import ControlOptions
 
 __all__ = [
@@ -23,8 +24,6 @@ __all__ = [
     "read_validation",
     "share_of",
 ]
-
-NANO = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,12 @@ import httpx2
 from ... import _json
 from ..messages import INSTANCE_HEADER, SERVER_HEADER, SERVER_NAME
 from ..options import is_loopback
+from .delivery import retry_after_s
 
 __all__ = ["Answer", "ServerFault", "Talk"]
+
+MOST_ASKED_S = 1e8
+"""What is asked for beyond was not meant."""
 
 MAX_ANSWER = 4 << 20
 MAX_POLICY = 32 << 20
@@ -172,9 +176,6 @@ def checked(answer: Answer) -> Answer:
 
 
 def retry_after(headers: Mapping[str, str]) -> float:
-    """Seconds that the server asks to be left alone; 0 where it does not say, or says a date.
-
-    Source: RFC 9110 §10.2.3.
-    """
-    text = headers.get("retry-after", "")
-    return float(text) if text.isascii() and text.isdecimal() and len(text) < 9 else 0.0
+    """Seconds that the server asks to be left alone; 0 where it does not say, says a date, or years."""
+    asked = retry_after_s(headers.get("retry-after")) or 0.0
+    return asked if asked < MOST_ASKED_S else 0.0

@@ -21,12 +21,13 @@ from ...attributes import normalized
 from ...core.redact import has_secret, without_secrets
 from ...events import MetricEvent, NormalizedUsage, RateLimit
 from ...ledger.base import Unit
+from ...policy.money import NANO
 
 __all__ = ["Incoming", "MAX_COST_NANO", "MAX_EVENT_BYTES", "Refused", "read_event"]
 
 MAX_EVENT_BYTES = 256 << 10
 MAX_ID = 200
-MAX_COST_NANO = 1_000_000 * 10**9
+MAX_COST_NANO = 1_000_000 * NANO
 """Of one event; what is claimed beyond counts as this."""
 MAX_TOKENS = 10**12
 MAX_AGE_S = 8 * 86_400.0

@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sqlalchemy import Connection, func, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from ...errors import LedgerUnavailable
-from ...ledger.base import Intent, Line, Outcome, Spooled, Totals, Unit
+from ...ledger.base import Intent, KeepsNoEvents, Line, Outcome, Spooled, Totals, Unit
 from ...ledger.pace import Move, Turn
 from ...ledger.pace_memory import Paces
 from .limits import Policies, stored
@@ -103,7 +103,7 @@ class Ledgers:
         ]
 
 
-class SqlLedger:
+class SqlLedger(KeepsNoEvents):
     """See `Ledger`. For any thread."""
 
     def __init__(self, ledgers: Ledgers, team_id: str) -> None:
@@ -113,8 +113,6 @@ class SqlLedger:
         self.team_id = team_id
 
     # -- a call -------------------------------------------------------------------------------------
-
-    spools = False
 
     def reserve(
         self,
@@ -208,15 +206,6 @@ class SqlLedger:
     def sweep(self, now: float) -> Sequence[str]:
         with _translated():
             return [op_id for _, op_id in self._ledgers.sweep(now, self.team_id)]
-
-    def take_events(self, most: int) -> Mapping[str, Mapping[str, Any]]:
-        return {}
-
-    def forget_events(self, event_ids: Iterable[str]) -> None:
-        """There are none."""
-
-    def events_dropped(self) -> int:
-        return 0
 
     def disputed(self) -> Mapping[str, int]:
         of = select(sums.c.key, sums.c.disputed).where(sums.c.team_id == self.team_id, sums.c.disputed > 0)
