@@ -28,31 +28,47 @@ async def answer_of(step: Consult) -> Any:
 
 
 async def _in_asyncio(step: Consult, question: Question, loop: asyncio.AbstractEventLoop) -> bool:
-    thread, answered = step.thread, step.thread.answered
-    done: asyncio.Future[bool] = loop.create_future()
-    timer: asyncio.TimerHandle
-
-    def finish(in_time: bool) -> None:
-        if not done.done():
-            done.set_result(in_time)
-
-    def expire() -> None:
-        nonlocal timer, answered
-        if thread.is_lively(answered):
-            answered = thread.answered
-            timer = loop.call_later(step.timeout_s, expire)
-        elif question.give_up():
-            finish(False)
-
-    timer = loop.call_later(step.timeout_s, expire)
-    thread.ask(question, lambda: loop.call_soon_threadsafe(finish, True))
+    waiting = _Waiting(step, question, loop)
+    step.thread.ask(question, waiting.hand_over)
     try:
-        return await done
+        return await waiting.done
     except BaseException:
         _abandon(question, step)
         raise
     finally:
-        timer.cancel()
+        waiting.timer.cancel()
+
+
+class _Waiting:
+    """A call that waits on asyncio's loop. Once its timer is cancelled nothing in it points back at it, so
+    that no call leaves work to the garbage collector."""
+
+    __slots__ = ("_answered", "_loop", "_question", "_step", "done", "timer")
+
+    def __init__(self, step: Consult, question: Question, loop: asyncio.AbstractEventLoop) -> None:
+        self._step = step
+        self._question = question
+        self._loop = loop
+        self._answered = step.thread.answered
+        self.done: asyncio.Future[bool] = loop.create_future()
+        """Whether the answer came in time."""
+        self.timer = loop.call_later(step.timeout_s, self._expire)
+
+    def hand_over(self) -> None:
+        """On the store's thread."""
+        self._loop.call_soon_threadsafe(self._finish, True)
+
+    def _finish(self, in_time: bool) -> None:
+        if not self.done.done():
+            self.done.set_result(in_time)
+
+    def _expire(self) -> None:
+        thread = self._step.thread
+        if thread.is_lively(self._answered):
+            self._answered = thread.answered
+            self.timer = self._loop.call_later(self._step.timeout_s, self._expire)
+        elif self._question.give_up():
+            self._finish(False)
 
 
 async def _in_trio(step: Consult, question: Question) -> bool:

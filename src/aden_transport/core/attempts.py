@@ -126,10 +126,11 @@ class Refusal:
     tells the two apart is who has caught it. It is asked when the same request comes again.
     """
 
-    __slots__ = ("_call", "_raised", "_repeats")
+    __slots__ = ("_number", "_raised", "_repeats")
 
-    def __init__(self, call: LogicalCall) -> None:
-        self._call = call
+    def __init__(self, number: int) -> None:
+        self._number = number
+        """Of the call, which knows its refusal."""
         self._raised: weakref.ref[RequestCancelledError] | None = None
         self._repeats = False
 
@@ -146,7 +147,7 @@ class Refusal:
         """Whether the same request, made now, is the call again."""
         handled = find_cancelled(sys.exception())
         if handled is not None and isinstance(handled._watcher, Refusal):
-            return handled._watcher._call is self._call
+            return handled._watcher._number == self._number
         raised = None if self._raised is None else self._raised()
         return self._repeats if raised is None else _is_caught(raised.__traceback__)
 
@@ -269,7 +270,7 @@ def note_refused(call: LogicalCall, wire: WireRequest, now: float) -> Refusal:
     """Remember here that `call` was refused; what is raised tells the refusal who has caught it."""
     _note(call, wire, now)
     call.refused, call.redirected = True, False
-    call.refusal = refusal = Refusal(call)
+    call.refusal = refusal = Refusal(call.number)
     _leave_to_thread(call)
     return refusal
 

@@ -74,6 +74,7 @@ class Question:
 
     def ask(self) -> None:
         """On the store's thread."""
+        hand_over, self._hand_over = self._hand_over, None  # which knows this question
         if not self._mine:
             return
         try:
@@ -83,9 +84,9 @@ class Question:
         if not _first(self._mine):
             self._late(self._answer[0])
             return
-        assert self._hand_over is not None
+        assert hand_over is not None
         try:
-            self._hand_over()
+            hand_over()
         except RuntimeError:  # The caller's loop was closed meanwhile.
             self._late(self._answer[0])
 
