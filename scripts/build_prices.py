@@ -1,4 +1,4 @@
-"""Compile the installed genai-prices data, and our overrides, into `src/aden_transport/pricing/prices.json`.
+"""Compile the installed genai-prices data, and our overrides, into `src/aden_transport/pricing/prices.jsonl`.
 
     python scripts/build_prices.py           write the file and report what was left out
     python scripts/build_prices.py --check   exit 1 if the committed file differs
@@ -14,7 +14,7 @@ import json
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from fractions import Fraction
@@ -29,7 +29,7 @@ from genai_prices.data_units import unit_data
 from aden_transport.pricing.price import AMOUNTS, rates_of
 
 PRICING = Path(__file__).parents[1] / "src" / "aden_transport" / "pricing"
-TARGET = PRICING / "prices.json"
+TARGET = PRICING / "prices.jsonl"
 OVERRIDES = PRICING / "overrides.toml"
 
 RATES = {
@@ -293,18 +293,17 @@ def compile_provider(provider: types.Provider, ours: Overrides) -> dict[str, Any
 
 
 def render(as_of: str, left_out: LeftOut) -> str:
-    """The file's text: JSON with one model a line, so that an update reads as a diff of models."""
+    """The file's text: one model a line, so that an update reads as a diff of models."""
     header = {"source": f"genai-prices {version('genai-prices')}", "as_of": as_of}
-    text = f'{{{dump(header)[1:-1]},"providers":[\n'
-    text += ",\n".join(_provider_lines(left_out, overrides()))
-    return text + "\n]}\n"
+    return "".join(f"{dump(each)}\n" for each in [header, *_entries(left_out, overrides())])
 
 
-def _provider_lines(left_out: LeftOut, ours: Overrides) -> Iterable[str]:
+def _entries(left_out: LeftOut, ours: Overrides) -> Iterator[Mapping[str, Any]]:
     for provider in providers:
-        listed = [ours.patched(provider, compile_model(provider, m, left_out)) for m in provider.models]
-        models = ",\n".join(map(dump, [*ours.models_of(provider), *listed]))
-        yield f'{dump(compile_provider(provider, ours))[:-1]},"models":[\n{models}\n]}}'
+        models = [ours.patched(provider, compile_model(provider, m, left_out)) for m in provider.models]
+        models = [*ours.models_of(provider), *models]
+        yield compile_provider(provider, ours) | {"models": len(models)}
+        yield from models
     if ours.patches:
         raise SystemExit(f"patches of models that genai-prices does not list: {sorted(ours.patches)}")
 
@@ -320,11 +319,11 @@ def main(arguments: list[str] | None = None) -> int:
     committed = TARGET.read_text("utf-8") if TARGET.exists() else ""
     today = datetime.now(UTC).date().isoformat()
     # `as_of` is the day on which the figures last changed here: an unchanged compile keeps it.
-    known = json.loads(committed)["as_of"] if committed else today
+    known = json.loads(committed.partition("\n")[0])["as_of"] if committed else today
     left_out = LeftOut()
     same = render(known, left_out) == committed
     if options.check:
-        print("prices.json is up to date" if same else "prices.json differs: run scripts/build_prices.py")
+        print("prices.jsonl is up to date" if same else "prices.jsonl differs: run scripts/build_prices.py")
         return 0 if same else 1
     if not same:
         TARGET.write_text(render(today, LeftOut()), "utf-8")

@@ -1,25 +1,26 @@
 """The compiled price data, read on first use and kept only for the providers in use.
 
-`prices.json` is written by `scripts/build_prices.py`::
+`prices.jsonl` is written by `scripts/build_prices.py`: a line for the data, and one for each provider, which
+is followed by one for each of its models, so that a program reads those of the providers that it calls::
 
-    {"source": "genai-prices 0.2.3", "as_of": "2026-11-22", "providers": [
-      {"id": "openai", "match": clause, "fallback": [provider id, …],
-       "fees": rates, "fees_source": text,         of what any model's call, or none's, may use
-       "models": [
-        {"id": "gpt-4o", "match": clause,          left out where it is "=" + id
-         "prices": rates | [[when, rates], …],     the last that holds counts, else the first
-         "variants": [[name, when, rates], …],     per rate the first that holds counts
-         "by": [[detail, default | null], …],      details whose values name a variant: "hd 1024x1024"
-         "source": text,                           where not the document's
-         "cited": {rate: text},                    where single rates come from, where not from there
-         "minimum_seconds": 10}]}]}                of audio, per call
+    {"source": "genai-prices 0.2.3", "as_of": "2026-11-22"}
+    {"id": "openai", "match": clause, "fallback": [provider id, …],
+     "fees": rates, "fees_source": text,         of what any model's call, or none's, may use
+     "models": 163}                              so many lines follow
+    {"id": "gpt-4o", "match": clause,            left out where it is "=" + id
+     "prices": rates | [[when, rates], …],       the last that holds counts, else the first
+     "variants": [[name, when, rates], …],       per rate the first that holds counts
+     "by": [[detail, default | null], …],        details whose values name a variant: "hd 1024x1024"
+     "source": text,                             where not the document's
+     "cited": {rate: text},                      where single rates come from, where not from there
+     "minimum_seconds": 10}                      of audio, per call
 
 Clauses are described in `clauses.py`, `when` in `schedule.py`, rates in `unit_prices.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -65,20 +66,23 @@ class _Provider(NamedTuple):
     fallback: list[str]
     fees: Rates
     fees_source: str
+    lines: slice
+    """Of its models."""
 
 
 class Snapshot:
-    """Providers and models of `prices.json`."""
+    """Providers and models of `prices.jsonl`."""
 
     __slots__ = ("_models", "_providers", "as_of", "source")
 
     def __init__(self) -> None:
-        document = _read()
-        self.source: str = document["source"]
+        lines = _lines()
+        of = loads(lines[0])
+        self.source: str = of["source"]
         """`"genai-prices 0.2.3"`."""
-        self.as_of: str = document["as_of"]
+        self.as_of: str = of["as_of"]
         """ISO date on which these figures were compiled."""
-        self._providers = {p["id"]: _provider(p) for p in document["providers"]}
+        self._providers = {provider.id: provider for provider in _providers(lines)}
         self._models: dict[str, list[Model]] = {}
 
     def provider_id(self, name: str) -> str | None:
@@ -122,41 +126,50 @@ class Snapshot:
 
     def models_of(self, provider_id: str) -> list[Model]:
         """The models that this provider lists, in the order in which names are compared with them."""
-        # The whole document would hold some megabytes for the few providers that one program calls.
+        # All of them would hold some megabytes for the few providers that one program calls.
         models = self._models.get(provider_id)
         if models is None:
-            entry = next(p for p in _read()["providers"] if p["id"] == provider_id)
-            models = self._models[provider_id] = list(map(_model, entry["models"]))
+            models = self._models[provider_id] = _models(_lines(), self._providers[provider_id])
         return models
 
     def read_all(self) -> None:
         """Read the models of all providers at once, for who searches them."""
-        for entry in _read()["providers"]:
-            self._models.setdefault(entry["id"], list(map(_model, entry["models"])))
+        lines = _lines()
+        for provider_id, provider in self._providers.items():
+            self._models.setdefault(provider_id, _models(lines, provider))
 
     def providers(self) -> Iterable[str]:
         """The ids of all providers."""
         return self._providers.keys()
 
 
-def _read() -> dict[str, Any]:
+def _lines() -> list[bytes]:
     import pkgutil  # here, because importing aden_transport must stay cheap
 
-    data = pkgutil.get_data(__name__, "prices.json")
+    data = pkgutil.get_data(__name__, "prices.jsonl")
     if data is None:  # pragma: no cover - only a loader without get_data() answers None
-        raise FileNotFoundError("prices.json")
-    document: dict[str, Any] = loads(data)
-    return document
+        raise FileNotFoundError("prices.jsonl")
+    return data.splitlines()
 
 
-def _provider(entry: dict[str, Any]) -> _Provider:
-    return _Provider(
-        entry["id"],
-        entry.get("match"),
-        entry.get("fallback", []),
-        entry.get("fees", {}),
-        entry.get("fees_source", ""),
-    )
+def _providers(lines: list[bytes]) -> Iterator[_Provider]:
+    at = 1
+    while at < len(lines):
+        entry = loads(lines[at])
+        models = slice(at + 1, at + 1 + entry["models"])
+        yield _Provider(
+            entry["id"],
+            entry.get("match"),
+            entry.get("fallback", []),
+            entry.get("fees", {}),
+            entry.get("fees_source", ""),
+            models,
+        )
+        at = models.stop
+
+
+def _models(lines: list[bytes], provider: _Provider) -> list[Model]:
+    return [_model(loads(line)) for line in lines[provider.lines]]
 
 
 def _model(entry: dict[str, Any]) -> Model:
