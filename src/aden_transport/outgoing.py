@@ -177,6 +177,8 @@ class Outgoing:
             self.on_kept(len(events))
 
     def _add(self, events: list[Spooled]) -> None:
+        if not events:
+            return
         try:
             self.outbox.add(events)
         except LedgerUnavailable as exc:

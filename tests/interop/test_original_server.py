@@ -26,7 +26,7 @@ from aden_transport import (
     uninstrument_async,
 )
 from aden_transport.meter import state
-from aden_transport.testing import FakeProvider
+from aden_transport.testing import FakeProvider, Reply
 
 from .original_server import KEY, OriginalServer, eventually, hang
 
@@ -368,3 +368,19 @@ def test_a_policy_of_the_options_stands_in_the_place_of_the_servers(
     assert call(client).choices
     assert [status.limit_usd for status in get_budget_status()] == [5]
     eventually(lambda: server.of_type("metric"))
+
+
+def test_a_call_that_failed_and_that_nothing_was_done_about_is_counted_and_not_told_of(
+    server: OriginalServer, client: openai.OpenAI, provider: FakeProvider
+) -> None:
+    server.policy = {"budgets": [budget(10.0)]}
+    begin(server)
+    provider.push(Reply(status=400))
+    with pytest.raises(openai.BadRequestError):
+        call(client)
+    uninstrument()
+    (metric,) = server.of_type("metric")
+    assert metric["data"]["error"]
+    assert server.of_type("control") == []
+    beats = server.of_type("heartbeat")
+    assert sum(beat["errors_since_last"] for beat in beats) == 1

@@ -21,10 +21,14 @@ from aden_transport._guard import fault_counts, reset_faults
 from aden_transport.errors import LedgerUnavailable
 from aden_transport.ledger import store_thread as module
 from aden_transport.ledger.base import Ledger, Spooled
-from aden_transport.ledger.hold_end import EndsMany, HoldEnd
+from aden_transport.ledger.hold_end import EndsMany, HoldEnd, many_of
+from aden_transport.ledger.lease_file import FileLeases
+from aden_transport.ledger.lease_memory import MemoryLeases
+from aden_transport.ledger.leased import LeasedLedger
 from aden_transport.ledger.memory import MemoryLedger
 from aden_transport.ledger.sqlite import SqliteLedger
 from aden_transport.ledger.store_thread import MANY, Question, StoreThread
+from aden_transport.ledger.viewed import viewed
 
 from .kit import LATER, NOON, PATIENT, line, sums
 
@@ -336,14 +340,59 @@ def test_ends_that_the_store_does_not_take_keep_no_call_from_its_hold(
     assert ledger.open_holds() == 2
 
 
+# -- ledgers that stand before one ------------------------------------------------------------------
+
+
+def leased(local: SqliteLedger) -> LeasedLedger:
+    return LeasedLedger(local, FileLeases(local))
+
+
+def test_ends_under_leases_and_of_ledgers_that_are_viewed_are_told_together_where_the_file_does(
+    ledger: SqliteLedger,
+) -> None:
+    memory = MemoryLedger()
+    assert many_of(ledger) is many_of(viewed(ledger)) is ledger
+    assert many_of(memory) is many_of(viewed(memory)) is None
+    assert many_of(LeasedLedger(memory, MemoryLeases(memory))) is None
+    assert many_of(under := leased(ledger)) is under
+
+
+def test_a_reserve_under_a_lease_takes_the_ends_before_it_along(
+    ledger: SqliteLedger, thread: StoreThread, transactions: list[int]
+) -> None:
+    under = leased(ledger)
+    reserve(under, "1", "2")
+    ends = [HoldEnd(under, op_id, {"usd": 4}) for op_id in ("1", "2")]
+    for end in ends:
+        end.write = partial(kept, end.op_id)
+    outcome = asked(thread, partial(under.reserve, "3", [[line()]], now=NOON, expires_at=LATER), *ends)
+    assert (outcome.kind, outcome.totals[0].spent, outcome.totals[0].held) == ("held", 8, 0)
+    assert transactions == []
+    assert (sums(under, "a"), events(ledger)) == ([(8, 10, 5)], {"e1", "e2"})
+
+
+def test_ends_under_leases_that_no_reserve_takes_along_are_one_transaction(
+    ledger: SqliteLedger, thread: StoreThread, transactions: list[int]
+) -> None:
+    under = leased(ledger)
+    reserve(under, "1", "2", "3")
+    put_all(thread, *[HoldEnd(under, op_id, {"usd": 4}) for op_id in ("1", "2", "3")])
+    assert transactions == [3]
+    assert sums(under, "a") == [(12, 0, 0)]
+
+
 # -- kill -9 ----------------------------------------------------------------------------------------
 
 SPENDER = """
 import os, sys
 from itertools import count
 from aden_transport.ledger.base import Line, Spooled
+from aden_transport.ledger.lease_file import FileLeases
+from aden_transport.ledger.leased import LeasedLedger
 from aden_transport.ledger.sqlite import SqliteLedger
 ledger = SqliteLedger(sys.argv[1], timeout_s=30)
+if sys.argv[2] == "leased":
+    ledger = LeasedLedger(ledger, FileLeases(ledger))
 for number in count():
     ids = [f"{os.getpid()}-{number}-{each}" for each in range(16)]
     for op_id in ids[:8]:
@@ -360,19 +409,23 @@ for number in count():
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
-def test_money_and_events_agree_whenever_a_process_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["alone", "leased"])
+def test_money_and_events_agree_whenever_a_process_is_killed(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "ledger.sqlite3"
     for pause in (0.01, 0.03, 0.07):
-        with subprocess.Popen([sys.executable, "-c", SPENDER, str(path)], stdout=subprocess.PIPE) as child:
+        command = [sys.executable, "-c", SPENDER, str(path), kind]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
             assert child.stdout is not None
             child.stdout.readline()
             time.sleep(pause)
             os.kill(child.pid, signal.SIGKILL)
     ledger = SqliteLedger(path, timeout_s=PATIENT)
-    (spent, held, _), left = sums(ledger, "a")[0], ledger.open_holds()
+    under = ledger if kind == "alone" else leased(ledger)
+    left = ledger.open_holds()
+    before = under.reserve("look", [[line("a")]], now=NOON, expires_at=LATER).totals[0]
     with sqlite3.connect(path) as db:
         told = [json.loads(event)["usd"] for (event,) in db.execute("SELECT event FROM spool")]
     db.close()
-    assert spent == sum(told) > 0
-    assert held == 10 * left
+    assert before.spent == sum(told) > 0
+    assert before.held == 10 * left
     ledger.close()

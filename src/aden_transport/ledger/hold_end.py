@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 from .._guard import internal_fault
 from .base import End, Ledger, Spooled, Unit
 
-__all__ = ["EndsMany", "HoldEnd", "HoldLost", "Ride"]
+__all__ = ["EndsMany", "HoldEnd", "HoldLost", "Ride", "many_of"]
 
 
 class HoldLost(Exception):
@@ -41,6 +41,13 @@ class EndsMany(Protocol):
         ...
 
 
+def many_of(ledger: Ledger) -> EndsMany | None:
+    """What takes the ends of holds of `ledger` in one step: it itself, or, where it stands before another,
+    what it names as `many`; None: nothing does."""
+    many = getattr(ledger, "many", ledger)
+    return many if isinstance(many, EndsMany) else None
+
+
 class HoldEnd:
     """How one hold ends."""
 
@@ -61,8 +68,8 @@ class HoldEnd:
 
     @property
     def many(self) -> EndsMany | None:
-        """The ledger, where it takes others in the same step."""
-        return self.ledger if isinstance(self.ledger, EndsMany) else None
+        """What takes others of the ledger in the same step."""
+        return many_of(self.ledger)
 
     def told(self) -> End:
         """As a ledger takes it."""

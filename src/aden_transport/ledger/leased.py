@@ -13,12 +13,13 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Any, Protocol
 
 from ..control.messages import Ask, Grant
 from ..errors import LedgerUnavailable
-from .base import SEAL, Intent, Ledger, Line, Outcome, Spooled, Totals, Unit
+from .base import SEAL, End, Intent, Ledger, Line, Outcome, Spooled, Totals, Unit
+from .hold_end import EndsMany, Ride, many_of
 from .lease_lines import Lowered, MissingLease, View, lacks, of_fleet, shifted
 from .lease_memory import lease_clock
 from .lease_waits import Waiting
@@ -95,6 +96,7 @@ class LeasedLedger:
         clock: Callable[[], float] = lease_clock,
     ) -> None:
         self.local = local
+        self._local_many = many_of(local)
         self.leases = leases
         self.is_fleet = is_fleet
         self.clock = clock
@@ -317,6 +319,23 @@ class LeasedLedger:
     def release(self, op_id: str, *, event: Spooled | None = None) -> bool:
         self._kept.pop(op_id, None)
         return self.local.release(op_id, event=event)
+
+    @property
+    def many(self) -> EndsMany | None:
+        """This ledger, where the local one takes many ends in one step; see `many_of`."""
+        return None if self._local_many is None else self
+
+    def end_many(self, ends: Sequence[End]) -> Sequence[bool]:
+        return self._ending(ends).end_many(ends)
+
+    def riding(self, ends: Sequence[End]) -> AbstractContextManager[Ride]:
+        return self._ending(ends).riding(ends)
+
+    def _ending(self, ends: Sequence[End]) -> EndsMany:
+        for op_id, _, _ in ends:
+            self._kept.pop(op_id, None)
+        assert self._local_many is not None
+        return self._local_many
 
     def defer(self, op_id: str, ref: str, *, expires_at: float) -> bool:
         return self.local.defer(op_id, ref, expires_at=expires_at)

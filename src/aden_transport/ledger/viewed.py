@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from .base import NEVER, Intent, Ledger, Line, Outcome, Totals
+from .hold_end import EndsMany, many_of
 
 __all__ = ["ViewedLedger", "viewed"]
 
@@ -26,6 +27,11 @@ class ViewedLedger:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
+
+    @property
+    def many(self) -> EndsMany | None:
+        """See `many_of`."""
+        return many_of(self.inner)
 
     def reserve(
         self,

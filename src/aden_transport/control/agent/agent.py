@@ -222,7 +222,12 @@ class ControlAgent:
         """A call has ended. Any thread may call; it does not wait and does not raise."""
         self.requests += 1
         self.used_at = time.monotonic()
-        self.couriers.keep_told(partial(self._told_of, event))
+        record: Any = event._record
+        if record is not None and record.exchange.decision.action == "allow":
+            # There is nothing to tell, as of nearly every call; and the event need not be read for it.
+            self.errors += record.error is not None
+        else:
+            self.couriers.keep_told(partial(self._told_of, event))
         if not self.loop.is_running:
             self.run()
 
