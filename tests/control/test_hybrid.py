@@ -17,6 +17,7 @@ from aden_transport.control.agent.hybrid import (
 )
 from aden_transport.control.agent.questions import Questions
 from aden_transport.control.options import ControlOptions
+from aden_transport.policy.ladder import Target
 
 NANO = 1_000_000_000
 DEFAULTS = ControlOptions()
@@ -92,15 +93,36 @@ def test_a_server_is_believed_up_to_the_expected_overspend() -> None:
     [
         (
             {"allowed": True, "action": "allow", "authoritative_spend": 1.5},
-            Validation(True, None, 1_500_000_000),
+            Validation("allow", None, 1_500_000_000),
         ),
-        ({"allowed": False, "action": "block", "reason": "spent"}, Validation(False, "spent")),
-        ({"allowed": False, "action": "degrade", "degrade_to_model": "x"}, Validation(True)),
-        ({"allowed": True, "authoritative_spend": -1}, Validation(True)),
-        ({"allowed": True, "authoritative_spend": float("nan")}, Validation(True)),
-        ({"allowed": True, "authoritative_spend": 1e300}, Validation(True)),
-        ({"allowed": True, "authoritative_spend": True, "reason": 7}, Validation(True)),
-        ({"allowed": False, "reason": "x" * 1000}, Validation(False, "x" * 200)),
+        ({"allowed": False, "action": "block", "reason": "spent"}, Validation("block", "spent")),
+        ({"allowed": True, "action": "kill"}, Validation("allow")),
+        ({"allowed": True, "authoritative_spend": -1}, Validation("allow")),
+        ({"allowed": True, "authoritative_spend": float("nan")}, Validation("allow")),
+        ({"allowed": True, "authoritative_spend": 1e300}, Validation("allow")),
+        ({"allowed": True, "authoritative_spend": True, "reason": 7}, Validation("allow")),
+        ({"allowed": False, "reason": "x" * 1000}, Validation("block", "x" * 200)),
+        (
+            {"allowed": False, "action": "degrade", "degrade_to_model": "x", "degrade_to_provider": "p"},
+            Validation("degrade", target=Target("x", "p")),
+        ),
+        (
+            {"allowed": True, "action": "degrade", "degrade_to_model": "x", "degrade_to_provider": ""},
+            Validation("degrade", target=Target("x")),
+        ),
+        ({"allowed": True, "action": "degrade", "degrade_to_model": None}, Validation("degrade")),
+        ({"allowed": True, "action": "degrade", "degrade_to_model": "x" * 300}, Validation("degrade")),
+        ({"allowed": True, "action": "throttle"}, Validation("throttle")),
+        ({"allowed": True, "action": "throttle", "delay_ms": 1500}, Validation("throttle", delay_s=1.5)),
+        (
+            {"allowed": True, "action": "throttle", "throttle_delay_ms": 9e9},
+            Validation("throttle", delay_s=30),
+        ),
+        ({"allowed": True, "action": "throttle", "delay_ms": float("nan")}, Validation("throttle")),
+        ({"allowed": True, "action": "throttle", "delay_ms": -5}, Validation("throttle")),
+        ({"allowed": True, "action": "throttle", "delay_ms": True}, Validation("throttle")),
+        ({"allowed": True, "action": "alert", "reason": "look"}, Validation("alert", "look")),
+        ({"allowed": True, "action": ["degrade"]}, Validation("allow")),
         ({"allowed": "yes"}, None),
         ({}, None),
     ],

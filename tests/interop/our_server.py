@@ -9,7 +9,9 @@ from typing import Any, Self
 
 import httpx2
 import uvicorn
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from aden_transport.control.messages import SERVER_HEADER
 from aden_transport.control.server.access import ADMIN, create_key, create_team
 from aden_transport.control.server.app import create_app
 from aden_transport.control.server.storage import Storage
@@ -20,14 +22,20 @@ __all__ = ["OurServer"]
 class OurServer:
     """Runs while it is entered; on SQLite, in `folder`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, is_named: bool = True) -> None:
+        """`is_named`: whether its answers say that it is one of ours; some proxies take that out."""
         self.storage = Storage(f"sqlite:///{folder}/server.sqlite3")
         self.storage.prepare()
         with self.storage.begin() as db:
             self.team = create_team(db, "acme", now=time.time())
             _, self.key = create_key(db, self.team, "test", ADMIN, now=time.time())
+        app = create_app(self.storage)
         config = uvicorn.Config(
-            create_app(self.storage), port=0, log_level="warning", ws="wsproto", timeout_graceful_shutdown=1
+            app if is_named else Unnamed(app),
+            port=0,
+            log_level="warning",
+            ws="wsproto",
+            timeout_graceful_shutdown=1,
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
@@ -83,3 +91,19 @@ class OurServer:
         answer = self.client.get("/v1/control/events", params={"limit": 1000})
         answer.raise_for_status()
         return [event for event in answer.json()["events"] if event.get("event_type") == kind]
+
+
+class Unnamed:
+    """What a proxy leaves of the answers of `app` that lets only headers through that it knows."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def passed(message: Message) -> None:
+            if "headers" in message:
+                ours = SERVER_HEADER.encode()
+                message["headers"] = [pair for pair in message["headers"] if pair[0] != ours]
+            await send(message)
+
+        await self.app(scope, receive, passed)

@@ -29,6 +29,7 @@ from ..policy import (
     raise_floors,
 )
 from ..policy import Call as Asked
+from ..policy.ladder import Target
 from ..policy.verdict import ALLOWED, Alert, Explanation
 from ..pricing import PriceBook, UnitPrices
 from ..vendors.ceilings import Ceilings
@@ -147,6 +148,10 @@ class Server(Protocol):
         run."""
         ...
 
+    def demands(self, money: Money) -> Sequence[Target]:
+        """Models that it asks for in the place of the call's, before the call is planned."""
+        ...
+
     def lines(self, money: Money, lines: Sequence[Sequence[Line]]) -> Sequence[Sequence[Line]]:
         """What is reserved."""
         ...
@@ -154,7 +159,7 @@ class Server(Protocol):
     def after(
         self, exchange: Exchange, money: Money, plan: Plan, outcome: Outcome, verdict: Verdict
     ) -> Verdict:
-        """`verdict`, or what is done instead of it."""
+        """`verdict`, or what is done instead of it. What is held is given back but where it is to send."""
         ...
 
 
@@ -270,7 +275,8 @@ class Budgets:
         server = self.server
         if server is not None and (waits := server.before(exchange, money)) is not None:
             return waits
-        plan = money.plan = self._plan(exchange, money.model)
+        demands = () if server is None else server.demands(money)
+        plan = money.plan = self._plan(exchange, money.model, demands)
         if plan.stop is not None or plan.is_free:
             return decide(plan)
         now = self._wall()
@@ -292,7 +298,7 @@ class Budgets:
             verdict = decide(plan, outcome, waited_s=money.waited_s)
             if server is not None:
                 verdict = server.after(exchange, money, plan, outcome, verdict)
-                if verdict.kind == "refuse" and money.held:
+                if verdict.kind != "send" and money.held:
                     self.give_back(money)
             if verdict.kind == "wait":
                 return in_turn(plan, verdict, self.ledger, money.op_id, now)
@@ -403,7 +409,7 @@ class Budgets:
                 return _over(run)
         return None
 
-    def _plan(self, exchange: Exchange, model: str | None) -> Plan:
+    def _plan(self, exchange: Exchange, model: str | None, demands: Sequence[Target]) -> Plan:
         asked, matches = self._asked(exchange, model)
         return plan_call(
             self.index,
@@ -412,6 +418,7 @@ class Budgets:
             unknown=self.unknown,
             hindered=self._hindered(exchange),
             matches=matches,
+            demands=demands,
         )
 
     def _asked(

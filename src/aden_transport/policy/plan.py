@@ -121,7 +121,9 @@ class Plan:
     steps: Sequence[tuple[DegradeStep, ...]] = ()
     """Per budget: where it degrades this call to."""
     forced: Target | None = None
-    """What a rule degrades this call to, whatever is spent."""
+    """What a rule or the control server degrades this call to, whatever is spent."""
+    demanded: bool = False
+    """Whether `forced` is what the control server asks for."""
     hindered: Mapping[str, str] = field(default_factory=dict)
     """Models that a degrade asks for and that this call cannot use, with the reasons."""
     stop: Stop | None = None
@@ -149,6 +151,7 @@ def plan_call(
     unknown: OnUnknown = NOT_SAID,
     hindered: Callable[[str], str | None] | None = None,
     matches: Sequence[Match] | None = None,
+    demands: Sequence[Target] = (),
 ) -> Plan:
     """The plan of a call.
 
@@ -156,6 +159,9 @@ def plan_call(
     policy and a budget say goes before it, and where nobody says anything, the call is allowed. `hindered`
     says why a call cannot be rewritten to a model, or None. `matches`: what `index.match` gave, if it was
     asked, with the budgets of the run (`match_of`) beside them.
+
+    `demands`: what a control server asks to degrade this very call to. The cheapest of them, as far as prices
+    are known, takes the place of what the policy degrades to, unless that is known to be cheaper still.
     """
     found = list(index.match(call.attributes, call.at) if matches is None else matches)
     rules = index.rules(call.provider, call.model)
@@ -165,7 +171,7 @@ def plan_call(
     said = index.policy.on_unknown.over(unknown) if index.policy.on_unknown is not NOT_SAID else unknown
     if rules is not NO_RULES:
         rules = _holding(rules, call.attributes)
-    draft = _Draft(call, found, rules, bounds, said, hindered)
+    draft = _Draft(call, found, rules, bounds, said, hindered, demands)
     if draft.stop is not None:
         return Plan(call, found, stop=draft.stop)
     candidates, stop = _candidates(draft)
@@ -177,6 +183,7 @@ def plan_call(
         draft.rules.alerts,
         draft.steps,
         draft.forced,
+        draft.demanded is not None,
         draft.hindered,
         stop,
     )
@@ -212,6 +219,7 @@ class _Draft:
         "_unknown",
         "_why",
         "call",
+        "demanded",
         "forced",
         "hindered",
         "matches",
@@ -231,12 +239,14 @@ class _Draft:
         bounds: Bounds,
         unknown: OnUnknown,
         why: Callable[[str], str | None] | None,
+        demands: Sequence[Target] = (),
     ) -> None:
         self.call = call
         self.matches = matches
         self.rules = rules
         self.models: list[str | None] = [call.model]
         self.forced: Target | None = None
+        self.demanded: Target | None = None
         self.hindered: dict[str, str] = {}
         self.stop: Stop | None = None
         self.may_drop = unknown is not NOT_SAID
@@ -248,6 +258,8 @@ class _Draft:
         self._throttles: tuple[Line, ...] = ()
         if rules.degradations:
             self._force()
+        if demands:
+            self._demand(demands)
         if rules.throttles:
             self._throttles = tuple([_throttle_line(rule, call.at) for rule in rules.throttles])
         self.steps = self._steps()
@@ -269,6 +281,8 @@ class _Draft:
             if terms.on_unknown is not NOT_SAID:
                 self.may_drop = True
             steps = self._with_rules(match) if with_rules else ladder.degrades
+            if self.demanded is not None:
+                steps = tuple([step._replace(target=self._in_place_of(step.target)) for step in steps])
             found.append(steps)
             for step in steps:
                 if step.target.model not in models:
@@ -325,7 +339,7 @@ class _Draft:
 
     def _limit_held(self, ladder: Ladder, model: str | None) -> int:
         # A limit that degrades stops nothing else: neither its own model nor a call that cannot use it.
-        relief = ladder.relief
+        relief = ladder.relief and self._in_place_of(ladder.relief)
         if relief is not None and (model == relief.model or relief.model not in self.models):
             return NEVER
         return ladder.limit_held
@@ -341,6 +355,36 @@ class _Draft:
                     self.forced = rule.target
                     self.models.remove(self.call.model)
                     return
+
+    def _demand(self, targets: Sequence[Target]) -> None:
+        """Degrade to the cheapest of these that the call can use, unless a rule has something cheaper."""
+        by_rule = list(self.models)
+        own = Target(self.call.model or "")
+        for target in targets:
+            if self._is_cheaper(own, target) and target.model != own.model:
+                self.hindered.setdefault(target.model, f"it costs more than {own.model}")
+            else:
+                self._add(target)
+        usable = [target for target in targets if target.model in self.models and target.model != own.model]
+        self.models = by_rule
+        if not usable:
+            return
+        chosen = usable[0]
+        for target in usable[1:]:
+            chosen = target if self._is_cheaper(target, chosen) else chosen
+        if self.forced is None or not self._is_cheaper(self.forced, chosen):
+            self.forced = self.demanded = chosen
+            self.models = [chosen.model]
+
+    def _in_place_of(self, target: Target) -> Target:
+        """What is asked for, where `target` is not known to be cheaper."""
+        demanded = self.demanded
+        return target if demanded is None or self._is_cheaper(target, demanded) else demanded
+
+    def _is_cheaper(self, one: Target, other: Target) -> bool:
+        """Whether this call is known to cost less at most with `one`."""
+        mine, its = self._bounds(one.model), self._bounds(other.model)
+        return isinstance(mine, tuple) and isinstance(its, tuple) and mine[0] < its[0]
 
     def _with_rules(self, match: Match) -> tuple[DegradeStep, ...]:
         """A budget's own steps and those that rules add to every budget of the call."""

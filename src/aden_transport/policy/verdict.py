@@ -22,7 +22,7 @@ from .money import amount, share
 from .plan import Plan
 from .values import ATTRIBUTES
 
-__all__ = ["ALLOWED", "Alert", "Explanation", "Verdict", "crossed_alerts", "decide", "iso"]
+__all__ = ["ALLOWED", "Alert", "Explanation", "Verdict", "alert_of", "crossed_alerts", "decide", "iso"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +185,7 @@ def _passed(plan: Plan, outcome: Outcome, waited_s: float) -> Verdict:
 def _degraded(plan: Plan, outcome: Outcome, to_model: str) -> Iterator[Explanation]:
     """Why the asked model is passed over."""
     detail = f"from {plan.call.model} to {to_model}"
-    if plan.forced is not None:
+    if plan.forced is not None and not plan.demanded:
         yield Explanation("degrade", "rule", detail=detail, remedy="change the degrade rule of the policy")
     by_limit: list[Explanation] = []
     for index, match, line, sums in _budget_lines(plan, outcome, 0):
@@ -218,7 +218,7 @@ def _missed(plan: Plan, outcome: Outcome, model: str | None) -> tuple[str | None
             f"{_who(match)} is at {step.percent:g} %, but the call cannot use {step.target.model}: "
             f"{plan.hindered[step.target.model]}"
         )
-        alerts.append(_alert(match, "warning", message, f"hindered:{step.percent:g}"))
+        alerts.append(alert_of(match, "warning", message, f"hindered:{step.percent:g}"))
     if why is None and plan.forced is None and _rule_was_hindered(plan):
         why = next(iter(plan.hindered.values()))
     return why, alerts
@@ -270,10 +270,11 @@ def _step_alert(match: Match, step: AlertStep, sums: Totals) -> Alert:
     terms = match.terms
     spent, limit = amount(sums.spent, terms.unit), amount(terms.limit, terms.unit)
     message = step.message or f"{_who(match)} has spent {spent} of {limit}, {step.percent:g} % or more"
-    return _alert(match, step.level, message, f"alert:{step.percent:g}")
+    return alert_of(match, step.level, message, f"alert:{step.percent:g}")
 
 
-def _alert(match: Match, level: Level, message: str, mark: str) -> Alert:
+def alert_of(match: Match, level: Level, message: str, mark: str) -> Alert:
+    """An alert of a budget, told of once in its window per `mark`."""
     window = match.window
     rest = match.ledger_key[len(window.name) :]
     return Alert(level, message, match.key, window.mark + rest, mark, window.expires_at)

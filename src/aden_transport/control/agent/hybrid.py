@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
+from ...policy.ladder import MAX_DELAY_S, Action, Target
 from ...policy.money import NANO
 from ..options import ControlOptions
 
@@ -24,6 +25,9 @@ __all__ = [
     "read_validation",
     "share_of",
 ]
+
+MOST_NAME = 256
+"""Characters of a model's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,27 +84,47 @@ def may_be_overruled(standing: Standing, options: ControlOptions) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """A server's word on one budget."""
+    """A server's word on a call, as far as one budget goes."""
 
-    allowed: bool
+    action: Action
     reason: str | None = None
     spent: int | None = None
     """What it has counted, in nano-dollars."""
+    target: Target | None = None
+    """What it degrades to; None: it does not say."""
+    delay_s: float | None = None
+    """How long it delays; None: it does not say."""
 
 
 def read_validation(told: Mapping[str, Any]) -> Validation | None:
-    """The answer of `/v1/control/budget/validate`; None where it says nothing that can be used.
-
-    What it says of another model or a delay is the policy's to carry out, on the sum that it tells.
-    """
-    allowed, action, spent = told.get("allowed"), told.get("action"), told.get("authoritative_spend")
+    """The answer of `/v1/control/budget/validate`; None where it says nothing that can be used."""
+    allowed, said, spent = told.get("allowed"), told.get("action"), told.get("authoritative_spend")
     if not isinstance(allowed, bool):
         return None
+    action: Action = "allow" if allowed else "block"
+    if said in ("degrade", "throttle", "alert", "allow"):
+        action = said
     if isinstance(spent, bool) or not isinstance(spent, (int, float)) or not 0 <= spent <= 9_000_000:
         spent = None
     reason = told.get("reason")
     return Validation(
-        allowed or action in ("degrade", "throttle", "alert", "allow"),
+        action,
         reason[:200] if isinstance(reason, str) else None,
         None if spent is None else round(spent * NANO),
+        _target(told) if action == "degrade" else None,
+        _delay_s(told) if action == "throttle" else None,
     )
+
+
+def _target(told: Mapping[str, Any]) -> Target | None:
+    model, provider = told.get("degrade_to_model"), told.get("degrade_to_provider")
+    if not isinstance(model, str) or not 0 < len(model) <= MOST_NAME:
+        return None
+    return Target(model, provider if isinstance(provider, str) and provider else None)
+
+
+def _delay_s(told: Mapping[str, Any]) -> float | None:
+    delay_ms = told.get("throttle_delay_ms", told.get("delay_ms"))
+    if isinstance(delay_ms, bool) or not isinstance(delay_ms, (int, float)) or not delay_ms >= 0:
+        return None
+    return min(delay_ms / 1000, MAX_DELAY_S)

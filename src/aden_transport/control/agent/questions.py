@@ -7,12 +7,14 @@ way joins the next one.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from ...policy import Match
 from .hybrid import Validation
 
-__all__ = ["Question", "Questions"]
+__all__ = ["Heard", "Inquiry", "Question", "Questions"]
 
 
 @dataclass(slots=True, eq=False)
@@ -29,6 +31,35 @@ class Question:
     answer: Validation | None = None
     is_over: bool = False
     """Whether there is an answer, or will be none."""
+
+
+class Heard(NamedTuple):
+    """What came back about a budget of a call."""
+
+    match: Match
+    answer: Validation | None
+    """None: nothing in time."""
+
+
+class Inquiry:
+    """What one call asks."""
+
+    def __init__(self, asked: Sequence[tuple[Match, Question]]) -> None:
+        self._asked = asked
+        self._heard: Sequence[Heard] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an answer may come yet."""
+        return self._heard is None and not all(question.is_over for _, question in self._asked)
+
+    @property
+    def heard(self) -> Sequence[Heard]:
+        """What has come by the time that this is asked first: what comes later changes nothing, so that the
+        call is planned and judged on the same."""
+        if self._heard is None:
+            self._heard = [Heard(match, question.answer) for match, question in self._asked]
+        return self._heard
 
 
 class Questions:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...core.reserve import Money
 from ...ledger.base import NEVER, Line, Outcome
-from ...policy import Explanation, Match, OnUnknown, Plan, Verdict
+from ...policy import Match, OnUnknown, Plan, Verdict
+from ...policy.ladder import Target
 from ...policy.values import Unknown
 from .hybrid import Standing, draw_of, is_asked_about, may_be_overruled
-from .questions import Question
+from .joined import demanded, joined, refused
+from .questions import Inquiry, Question
 
 if TYPE_CHECKING:
     from ...core.exchange import Exchange
@@ -41,8 +43,8 @@ class Word:
             agent.run()
         if agent.in_force.received is None:
             return self._before_any_policy(money)
-        asked: Any = money.question
-        if asked is not None and not all(question.is_over for question in asked) and self._waits(money):
+        inquiry = inquiry_of(money)
+        if inquiry is not None and inquiry.is_open and self._waits(money):
             return later(money)
         return None
 
@@ -79,13 +81,21 @@ class Word:
 
     # -- validation, by an original server ----------------------------------------------------------
 
+    def demands(self, money: Money) -> Sequence[Target]:
+        inquiry = inquiry_of(money)
+        return () if inquiry is None else demanded(inquiry.heard)
+
     def lines(self, money: Money, lines: Sequence[Sequence[Line]]) -> Sequence[Sequence[Line]]:
         """Limits that a server, asked about this call, has seen to hold although the sums at hand say
         other."""
-        asked: Any = money.question
-        if asked is None:
+        inquiry = inquiry_of(money)
+        if inquiry is None:
             return lines
-        allowed = {each.ledger_key for each in asked if each.answer is not None and each.answer.allowed}
+        allowed = {
+            match.ledger_key
+            for match, answer in inquiry.heard
+            if answer is not None and answer.action != "block"
+        }
         if not allowed:
             return lines
         return [tuple([self._widened(line, allowed) for line in candidate]) for candidate in lines]
@@ -99,27 +109,25 @@ class Word:
     def _validated(
         self, exchange: Exchange, money: Money, plan: Plan, outcome: Outcome, verdict: Verdict
     ) -> Verdict:
-        asked: Any = money.question
-        if asked is None:
-            questions = self._questions(exchange, plan, outcome, verdict)
-            if not questions:
+        inquiry = inquiry_of(money)
+        if inquiry is None:
+            asked = self._questions(exchange, plan, outcome, verdict)
+            if not asked:
                 return verdict
-            money.question = questions
+            money.question = inquiry = Inquiry(asked)
             if self._waits(money):
                 return later(money)
-            asked = questions
-        for question in asked:
-            if question.answer is not None and not question.answer.allowed:
-                return refused_by(question, plan)
-        if self._said == "block" and any(question.answer is None for question in asked):
+        heard = inquiry.heard
+        said = joined(verdict, plan, heard, waited_s=money.waited_s, delayed=money.delayed)
+        if said.kind != "refuse" and self._said == "block" and any(each.answer is None for each in heard):
             return refused(NO_ANSWER)
-        return verdict
+        return said
 
     def _questions(
         self, exchange: Exchange, plan: Plan, outcome: Outcome, verdict: Verdict
-    ) -> list[Question]:
+    ) -> list[tuple[Match, Question]]:
         """About the budgets that this call is to be asked about."""
-        found: list[Question] = []
+        found: list[tuple[Match, Question]] = []
         draw = None
         for match, line, sums in zip(
             plan.matches, plan.candidates[outcome.candidate].lines, outcome.totals, strict=False
@@ -135,7 +143,8 @@ class Word:
                 asks = is_asked_about(Standing(now, limit), self._options, draw=draw)
             if asks:
                 ask = self._agent.questions.ask
-                found.append(ask(match.key, match.ledger_key, estimate=line.expected, spent=now))
+                question = ask(match.key, match.ledger_key, estimate=line.expected, spent=now)
+                found.append((match, question))
         return found
 
 
@@ -145,31 +154,13 @@ def _is_known(match: Match) -> bool:
     return match.terms.unit == "usd" and not budget.is_template and not match.ledger_key.startswith("-|run:")
 
 
+def inquiry_of(money: Money) -> Inquiry | None:
+    """What the call has asked."""
+    return money.question if isinstance(money.question, Inquiry) else None
+
+
 def later(money: Money) -> Verdict:
     """Look again in a moment."""
     pause_s = min(max(LEAST_S, money.asked_s / 4), MOST_S)
     money.asked_s += pause_s
     return Verdict("refuse", "block", again_s=pause_s)
-
-
-def refused(why: str) -> Verdict:
-    """The refusal of a call because of what the server says, or does not."""
-    return Verdict("refuse", "block", because=(Explanation("block", "server", detail=why),))
-
-
-def refused_by(question: Question, plan: Plan) -> Verdict:
-    """The refusal of a call that the server does not allow."""
-    match = next(match for match in plan.matches if match.ledger_key == question.ledger_key)
-    answer = question.answer
-    assert answer is not None
-    why = Explanation(
-        "block",
-        "server",
-        match.key,
-        match.name or match.budget.name or match.key,
-        match.budget.type,
-        spent=answer.spent,
-        limit=match.terms.limit,
-        detail=f"the control server says: {answer.reason or 'not allowed'}",
-    )
-    return Verdict("refuse", "block", because=(why,))
