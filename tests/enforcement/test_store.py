@@ -134,6 +134,28 @@ def test_a_file_that_another_process_locks(path: Path, colour: str, said: str) -
         assert fault_counts().get("ledger:LedgerUnavailable", 0) >= 1
 
 
+@pytest.mark.parametrize("colour", COLOURS)
+def test_a_call_that_has_ended_is_in_nobody_s_way(path: Path, colour: str) -> None:
+    """Also while the store was not told that it has."""
+    call = COLOURS[colour]
+    with enforced(POLICY, ledger=sqlite_url(path), store_timeout_ms=PATIENT_MS) as run:
+        ask(run)
+        (event,) = run.events
+        assert event.hold_nano_usd is not None
+        assert event.cost_nano_usd is not None
+        fits_after = (event.hold_nano_usd + event.cost_nano_usd) / 1e9
+    tight = {**POLICY, "limit": fits_after}
+    with enforced(tight, ledger=sqlite_url(path.with_name("behind")), store_timeout_ms=PATIENT_MS) as run:
+        meter = state.everything
+        assert meter is not None
+        assert meter.budgets is not None
+        assert meter.budgets.thread is not None
+        meter.budgets.thread.put(lambda: time.sleep(0.2))
+        assert call(run)
+        assert call(run)
+        assert not call(run)
+
+
 def test_a_settlement_is_told_when_the_lock_is_gone(path: Path) -> None:
     """With the event that came with it."""
     with enforced(POLICY, ledger=sqlite_url(path), store_timeout_ms=PATIENT_MS) as run:

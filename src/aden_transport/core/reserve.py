@@ -286,6 +286,8 @@ class Budgets:
             if server is not None:
                 lines = server.lines(money, lines)
             outcome = self._reserve(exchange, money, plan, lines, now)
+            if outcome.kind == "refused" and not outcome.asks and self._has_caught_up():
+                outcome = self._reserve(exchange, money, plan, lines, now)
             if outcome.asks:
                 again_s = self.asking.again_in(money, self.ledger)
                 if again_s:
@@ -357,6 +359,11 @@ class Budgets:
         outcome = (reserve or self.ledger.reserve)(money.op_id, lines, **given)
         money.take(outcome)
         return outcome
+
+    def _has_caught_up(self) -> bool:
+        """Whether the store has been told of calls that had ended, and may have stood in the way."""
+        thread = self.thread
+        return thread is not None and thread.is_behind and thread.flush(self.timeout_s)
 
     def _look_around(self, exchange: Exchange, now: float) -> None:
         """At the first call, and from time to time."""

@@ -133,6 +133,11 @@ class StoreThread:
         """Whether anything was ever put, in this process."""
         return self._thread is not None or not self._queue.empty()
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether anything that was put waits, or is being told."""
+        return bool(self._ends) or not self._queue.empty()
+
     def put(self, end: End) -> None:
         """Have `end()` called, until it does not raise LedgerUnavailable. Does not wait."""
         if self._queue.qsize() + len(self._ends) >= LIMIT:
