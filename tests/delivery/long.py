@@ -8,6 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from . import short_lived
 from .fleet import Line, Server, caller, eventually, figures
 
 BUDGET = {"id": "b1", "name": "All", "type": "global", "limit": 1_000_000.0, "limitAction": "kill"}
@@ -83,18 +84,28 @@ def forks(folder: Path, count: int) -> bool:
         return said("forks", server, folder, time.monotonic() - begun)
 
 
+def short_lives(folder: Path, size: str) -> bool:
+    """`size`: programs at a time, and how often each is killed: "40x10"."""
+    begun = time.monotonic()
+    agents, _, restarts = size.partition("x")
+    found = short_lived.run(folder, agents=int(agents), restarts=int(restarts), lease_s=10.0)
+    print(f"short_lived: {found} seconds={time.monotonic() - begun:.0f}", flush=True)
+    return not (found.overspent or found.lost or found.false_blocks or found.stranded > 0.005 * found.limit)
+
+
 def main(names: list[str]) -> int:
-    """`names`: of runs, each perhaps with a number in the place of the usual, as `forks=50`."""
+    """`names`: of runs, each perhaps with a size in the place of the usual, as `forks=50`."""
     runs = {
-        "outage": lambda folder, count: outage(folder, count or 100_000, 60.0),
-        "kills": lambda folder, count: kills(folder, count or 60),
-        "forks": lambda folder, count: forks(folder, count or 1000),
+        "outage": lambda folder, size: outage(folder, int(size or 100_000), 60.0),
+        "kills": lambda folder, size: kills(folder, int(size or 60)),
+        "forks": lambda folder, size: forks(folder, int(size or 1000)),
+        "short_lived": lambda folder, size: short_lives(folder, size or "40x10"),
     }
     good = True
     for told in names or list(runs):
-        name, _, count = told.partition("=")
+        name, _, size = told.partition("=")
         with tempfile.TemporaryDirectory() as folder:
-            good = runs[name](Path(folder), int(count or 0)) and good
+            good = runs[name](Path(folder), size) and good
     return 0 if good else 1
 
 

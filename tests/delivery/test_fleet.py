@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from . import short_lived
 from .fleet import Line, Server, caller, eventually, figures
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
@@ -77,3 +78,11 @@ def test_forked_children_that_leave_at_once_lose_nothing(tmp_path: Path) -> None
         assert found.acknowledged == 51
         assert (found.lost, found.double, found.stored) == (0, 0, 51)
         assert server.spent() == found.charged_nano
+
+
+def test_programs_that_live_for_a_short_time_strand_next_to_nothing(tmp_path: Path) -> None:
+    found = short_lived.run(tmp_path, agents=3, restarts=2, lease_s=1.0, at_once=3)
+    assert found.lives == 6
+    assert found.calls > 6
+    assert (found.overspent, found.lost, found.false_blocks) == (0, 0, 0), found
+    assert found.stranded <= 0.005 * found.limit, found

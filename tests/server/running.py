@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,15 @@ from .kit import free_port, wait_for
 __all__ = ["Running", "connected", "receive"]
 
 
+NONE: Mapping[str, str] = {}
+
+
 class Running:
     """`aden-transport serve` over a database; a context manager."""
 
-    def __init__(self, folder: Path, database: str | None = None, *options: str) -> None:
+    def __init__(
+        self, folder: Path, database: str | None = None, *options: str, environment: Mapping[str, str] = NONE
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.port = free_port()
@@ -34,14 +39,14 @@ class Running:
         where = ["--database", database] if database else ["--data", str(folder / "data")]
         self._command = [sys.executable, "-W", "error", "-m", "aden_transport", "serve"]
         self._command += ["--port", str(self.port), *where, *options]
+        self._environment = environment
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Until it answers."""
         with (self.folder / "out").open("wb") as out, (self.folder / "err").open("ab") as err:
-            self.process = subprocess.Popen(
-                self._command, stdout=out, stderr=err, env={**os.environ, "PYTHONUNBUFFERED": "1"}
-            )
+            environment = {**os.environ, "PYTHONUNBUFFERED": "1", **self._environment}
+            self.process = subprocess.Popen(self._command, stdout=out, stderr=err, env=environment)
         wait_for(self._answers)
         found = re.findall(r"^ +(admin|agents) +(aden_\S+)$", self.out, re.MULTILINE)
         self.tokens |= dict(found)

@@ -66,6 +66,9 @@ ROUTERS = (
 )
 
 
+SWEEP_S = 5.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What a server is told beside its database."""
@@ -74,7 +77,7 @@ class Settings:
     """Requests that are worked on at a time; fewer than a process may have connections to the database."""
     bounds: Bounds = field(default_factory=Bounds)
     """Of leases."""
-    sweep_s: float = 5.0
+    sweep_s: float = SWEEP_S
     """Between two looks for holds that have expired and owners of leases that are silent."""
     alerts: AlertSettings = field(default_factory=AlertSettings)
     retention: Retention = field(default_factory=Retention)
