@@ -193,6 +193,8 @@ class Meter:
         orphans.settle(timeout)
         done = self.books is None or self.books.flush(timeout)
         done = self.delivery.flush(timeout) and done
+        if self.agent is not None:
+            self.agent.tell_all(timeout)
         told = [each.flush(timeout) for each in self._callbacks]
         return all(told) and done
 
@@ -214,6 +216,8 @@ class Meter:
         done = await self.flush_async(timeout)
         if self.agent is not None:
             done = await self.agent.stop_async(timeout) and done
+            for each in self._callbacks:  # of alerts that waited for the server's word
+                done = await each.flush_async(timeout) and done
         return self.close(0.0) and done
 
     def stop_watching(self, *, but: ControlAgent | None = None) -> None:

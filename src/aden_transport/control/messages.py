@@ -47,6 +47,7 @@ class Paths:
     pricing = "/tsdb/pricing"
     leases = "/v1/ledger/leases"
     ledger = "/v1/ledger"
+    mark_once = "/v1/ledger/mark_once"
     push = "/v1/control/push"
     health = "/health"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -162,6 +163,11 @@ class Server(Protocol):
         """`verdict`, or what is done instead of it. What is held is given back but where it is to send."""
         ...
 
+    def tell_once(self, ledger: Ledger, alert: Alert, tell: Callable[[], object]) -> bool:
+        """Of an alert that `ledger` sees for the first time: whether `tell` is called by and by, unless
+        another host has told of it; else it is to be told of here. Does not wait."""
+        ...
+
 
 class Budgets:
     """A policy, the ledger of its sums, and what is known about the size of calls."""
@@ -304,7 +310,7 @@ class Budgets:
                     self.give_back(money)
             if verdict.kind == "wait":
                 return in_turn(plan, verdict, self.ledger, money.op_id, now)
-            return self._with_new_alerts(verdict)
+            return self._with_new_alerts(exchange, verdict)
         except LedgerUnavailable as exc:
             if not money.held:
                 self._take_back(money.op_id, now)
@@ -485,21 +491,33 @@ class Budgets:
         tiers = [find(model or "", service_tier=tier) for tier in bound.tiers]
         return [*tiers, *(find(other) for other in bound.models)]
 
-    def _with_new_alerts(self, verdict: Verdict) -> Verdict:
-        """Each threshold is told of once in a window, by whoever sees it first."""
+    def _with_new_alerts(self, exchange: Exchange, verdict: Verdict) -> Verdict:
+        """Each threshold is told of once in a window, by whoever sees it first. Left in the verdict are those
+        that are to be told of here and now."""
         if not verdict.alerts:
             return verdict
+        if exchange.settings.alert is None:  # Left to a process that has somebody to tell.
+            return replace(verdict, alerts=())
         new: list[Alert] = []
         away = False
         for alert in verdict.alerts:
             try:
-                if not alert.key or (not away and self._is_new(alert)):
+                is_new = not alert.key or (not away and self._is_new(alert))
+                if is_new and not self._is_told_for_all(exchange, alert):
                     new.append(alert)
             except LedgerUnavailable as exc:
                 # What is decided stands; the next call, or the settlement of this one, asks again.
                 internal_fault("ledger", exc)
                 away = True
         return replace(verdict, alerts=tuple(new))
+
+    def _is_told_for_all(self, exchange: Exchange, alert: Alert) -> bool:
+        """Whether the server sees to it that a new alert is told of once by all hosts."""
+        if self.server is None or not alert.key or exchange.fixed is not None:
+            return False
+        # In the context of the call, whoever calls it: others have nobody told of what they do.
+        tell = partial(copy_context().run, exchange.alert, alert.message, alert.level, alert.budget_id)
+        return self.server.tell_once(self.ledger, alert, tell)
 
     def _is_new(self, alert: Alert) -> bool:
         """Raises: LedgerUnavailable; then the alert is still to be told of."""
@@ -588,6 +606,8 @@ class Budgets:
             self._tell_where_alerting(exchange, plan, record)
 
     def _tell_where_alerting(self, exchange: Exchange, plan: Plan, record: Concluded | None = None) -> None:
+        if exchange.settings.alert is None:
+            return
         if plan.alerts or any(match.terms.ladder.alerts for match in plan.matches):
             tell = partial(self._tell_of_crossed, exchange, plan)
             if record is not None and record.end is not None:
@@ -601,7 +621,7 @@ class Budgets:
 
     def _tell_of_crossed(self, exchange: Exchange, plan: Plan) -> None:
         for alert in crossed_alerts(plan, self.ledger.totals(_sums_of(plan.matches))):
-            if self._is_new(alert):
+            if self._is_new(alert) and not self._is_told_for_all(exchange, alert):
                 exchange.alert(alert.message, alert.level, alert.budget_id)
 
     def keep(self, money: Money, ref: str) -> None:

@@ -121,7 +121,7 @@ class PartlyEnforced(Budgets):
         return plan, free
 
     def _only_told(self, exchange: Exchange, would: Verdict, waited_s: float) -> Verdict:
-        alerts = self._with_new_alerts(would).alerts
+        alerts = self._with_new_alerts(exchange, would).alerts
         if would.kind == "refuse" and would.wait_s:
             # Most calls that wait for others to settle are sent then; whether this one would be is not known.
             would = replace(would, kind="send", action="throttle", delay_s=would.wait_s)

@@ -13,11 +13,10 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from ..control.messages import Ask, Grant
-from ..errors import LedgerUnavailable
 from .base import SEAL, End, Intent, Ledger, Line, Outcome, Spooled, Totals, Unit
 from .hold_end import EndsMany, Ride, many_of
 from .lease_lines import Lowered, MissingLease, View, lacks, of_fleet, shifted
@@ -103,8 +102,6 @@ class LeasedLedger:
         self.wake: Callable[[], object] | None = None
         """Called where something is due that somebody waits for: from any thread, often, and must return at
         once."""
-        self.fleet_marks: Callable[[str, str, float], bool] | None = None
-        """`mark_once` of the server, asked once this host has said True. It must not wait long."""
         self.answered_at: float | None = None
         """By `clock`: when the server last answered."""
         self._waiting = Waiting()
@@ -355,13 +352,8 @@ class LeasedLedger:
             self.leases.add(key, max(0, spent - self.totals([line])[0].spent))
 
     def mark_once(self, key: str, mark: str, *, expires_at: float = 0.0) -> bool:
-        """Once on this host, and, where the server is asked and answers, in the fleet."""
-        if not self.local.mark_once(key, mark, expires_at=expires_at):
-            return False
-        if self.fleet_marks is not None and self.is_fleet(key):
-            with suppress(LedgerUnavailable):
-                return self.fleet_marks(key, mark, expires_at)
-        return True
+        """Once on this host."""
+        return self.local.mark_once(key, mark, expires_at=expires_at)
 
     def totals(self, lines: Sequence[Line]) -> tuple[Totals, ...]:
         now = self.clock()

@@ -24,6 +24,7 @@ from .couriers import Couriers
 from .in_force import InForce
 from .kept import Kept, name_of
 from .loop import Loop, running_loop
+from .marks import Marks
 from .questions import Questions
 from .session import Session, State, Task
 
@@ -116,6 +117,7 @@ class ControlAgent:
         self.loop = Loop(self.errands)
         self.couriers = Couriers(self.loop.wake)
         self.questions = Questions(partial(self.call_for, "validate"))
+        self.marks = Marks(partial(self.call_for, "marks"), bound_s=connection.options.wait_s)
         self.in_force.on_leases = partial(self.call_for, "leases")
 
     # -- for everybody ------------------------------------------------------------------------------
@@ -248,6 +250,13 @@ class ControlAgent:
         told.setdefault("event_id", f"{int(time.time() * 1000):012x}{random_bits(64):016x}")
         self.couriers.keep_told(lambda: told)
 
+    def tell_all(self, timeout: float) -> None:
+        """Have the alerts that wait for the server's word told of, after at most `timeout` seconds."""
+        if self.loop.is_here or not self.loop.is_running:
+            self.marks.give_up()
+        else:
+            self.marks.wait(timeout)
+
     def flush(self, timeout: float) -> bool:
         """Bring what waits to the server, for at most `timeout` seconds; whether it has taken it."""
         return self.errands.flush(timeout)
@@ -272,6 +281,7 @@ class ControlAgent:
         if was_known:
             self.known.set()
         self.questions.after_fork_in_child()
+        self.marks.after_fork_in_child()
         self.in_force.after_fork_in_child()
         self.errands.after_fork_in_child()
 

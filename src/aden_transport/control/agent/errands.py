@@ -23,6 +23,7 @@ from .session import Task
 if TYPE_CHECKING:
     from ...ledger.leased import LeasedLedger
     from .agent import ControlAgent
+    from .marks import Mark
     from .questions import Question
     from .talk import Answer, ServerFault, Talk
 
@@ -39,7 +40,7 @@ PUT_OFF_S, MOST_PUT_OFF = 0.1, 20
 LONGEST_PAUSE_S = 1.0
 LAST_S = 1.0
 """For the last words of an agent that calls have had run once more."""
-AT_ONCE: frozenset[Task] = frozenset({"policy", "leases", "heartbeat"})
+AT_ONCE: frozenset[Task] = frozenset({"policy", "leases", "marks", "heartbeat"})
 """What is asked in a flush that nothing runs beside."""
 OURS = frozenset({"gzip"})
 """What a server of ours accepts, where it does not say more."""
@@ -164,6 +165,7 @@ class Errands:
         async with anyio.create_task_group() as group:
             group.start_soon(say, self._bring_all)
             group.start_soon(say, self._give_back)
+            group.start_soon(say, self._all_marks)
             if self._agent.requests:
                 group.start_soon(say, self._heartbeat)
 
@@ -183,11 +185,13 @@ class Errands:
 
     def ended(self) -> None:
         self._agent.session.end()
+        self._agent.marks.give_up()
 
     async def _off_loop(self, work: Callable[[], T]) -> T:
         """`work()` where it holds up nobody: here, on a thread of ours, else on one beside the loop."""
-        if self._agent.loop.is_threaded:
-            return work()
+        return work() if self._agent.loop.is_threaded else await self._on_thread(work)
+
+    async def _on_thread(self, work: Callable[[], T]) -> T:
         from anyio import CapacityLimiter
         from anyio.to_thread import run_sync
 
@@ -321,6 +325,35 @@ class Errands:
         if question.answer is not None and question.answer.spent is not None:
             self._agent.in_force.hear(question.ledger_key, question.answer.spent)
         question.is_over = True
+
+    async def _marks(self) -> float | None:
+        marks = self._agent.marks
+        async with anyio.create_task_group() as group:
+            for asked in marks.take():
+                group.start_soon(self._ask_whether_first, asked)
+        return 0.0 if marks.waits else None
+
+    async def _all_marks(self) -> None:
+        marks = self._agent.marks
+        while marks.is_open:
+            if await self._marks() is None:
+                await anyio.sleep(0.01)
+
+    async def _ask_whether_first(self, asked: Mark) -> None:
+        from .talk import ServerFault
+
+        is_first, left_s = True, asked.until - time.monotonic()
+        body = {"key": asked.key, "mark": asked.mark, "expires_at": asked.expires_at}
+        if left_s > 0:
+            try:
+                answer = await self._server.post(Paths.mark_once, body, timeout_s=left_s)
+                is_first = answer.json().get("done") is not False
+            except ServerFault as exc:
+                self._tell_of(exc)
+            except Exception as exc:  # noqa: BLE001 - a fault of ours must not keep an alert back
+                internal_fault("control marks", exc)
+        # Whoever is told may take long, and may want a loop of its own.
+        await self._on_thread(partial(self._agent.marks.end, asked, is_first=is_first))
 
     # -- events -------------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from ..options import ControlOptions
 
 __all__ = ["Session", "State", "Task"]
 
-Task = Literal["policy", "pricing", "heartbeat", "leases", "events", "validate", "push"]
+Task = Literal["policy", "pricing", "heartbeat", "leases", "events", "validate", "marks", "push"]
 State = Literal["stopped", "connecting", "healthy", "degraded", "reconnecting"]
 """`"healthy"`: the server answers. `"degraded"`: it answers, but not as it should, or what it said cannot be
 used. `"reconnecting"`: it does not answer."""
@@ -47,6 +47,7 @@ PACES: Mapping[Task, Pace] = {
     # Calls wait for these two, if not for long.
     "leases": Pace(0.1, 2.0),
     "validate": Pace(0.1, 2.0),
+    "marks": Pace(0.1, 2.0),
     "events": Pace(0.5, 15.0),
     "push": Pace(0.5, 30.0),
 }

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ...core.reserve import Money
-from ...ledger.base import NEVER, Line, Outcome
-from ...policy import Match, OnUnknown, Plan, Verdict
+from ...ledger.base import NEVER, Ledger, Line, Outcome
+from ...ledger.leased import LeasedLedger
+from ...policy import Alert, Match, OnUnknown, Plan, Verdict
 from ...policy.ladder import Target
 from ...policy.values import Unknown
 from .hybrid import Standing, draw_of, is_asked_about, may_be_overruled
@@ -78,6 +79,16 @@ class Word:
         if hasattr(money.budgets.ledger, "is_fleet"):
             return verdict
         return self._validated(exchange, money, plan, outcome, verdict)
+
+    def tell_once(self, ledger: Ledger, alert: Alert, tell: Callable[[], object]) -> bool:
+        """A server of ours knows the marks of the fleet; one that is silent is not waited for."""
+        agent = self._agent
+        if not isinstance(ledger, LeasedLedger) or not ledger.is_fleet(alert.key) or agent.is_silent:
+            return False
+        if not agent.loop.is_running and not agent.run():
+            return False
+        agent.marks.ask(alert.key, alert.mark, expires_at=alert.expires_at, tell=tell)
+        return True
 
     # -- validation, by an original server ----------------------------------------------------------
 
