@@ -7,7 +7,7 @@ the `*_usd` reads are exact decimals made from it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -502,8 +502,15 @@ class AlertEvent:
     budget_id: str | None = None
 
 
+class _ReadLate:
+    """Not a field, so that it is in no copy of them."""
+
+    __slots__ = ("_read",)
+    _read: Callable[[str], Any]
+
+
 @dataclass(frozen=True, slots=True)
-class BeforeRequestContext:
+class BeforeRequestContext(_ReadLate):
     """What a `before_request` hook is told about the call, beside its parameters."""
 
     model: str | None
@@ -518,6 +525,28 @@ class BeforeRequestContext:
     """Attribution and metadata of the call; empty, never None."""
     estimated_cost_usd: Decimal | None = None
     """None where the model's price or the size of the call is not known."""
+
+    @classmethod
+    def unread(cls, read: Callable[[str], Any]) -> BeforeRequestContext:
+        """A context each of whose fields is `read(name)`, once somebody asks for it: most hooks look at two
+        or three of them, and an estimate of the cost takes longer than all else that a hook is told."""
+        context = cls.__new__(cls)
+        object.__setattr__(context, "_read", read)
+        return context
+
+    def __getattr__(self, name: str) -> Any:
+        """Reached only by fields that are not set yet."""
+        if name not in _CONTEXT_FIELDS:
+            raise AttributeError(f"BeforeRequestContext has no attribute {name!r}")
+        value = self._read(name)
+        object.__setattr__(self, name, value)
+        return value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return BeforeRequestContext, tuple([getattr(self, name) for name in _CONTEXT_FIELDS])
+
+
+_CONTEXT_FIELDS = tuple(f.name for f in fields(BeforeRequestContext))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ import pytest
 from inline_snapshot import snapshot
 
 from aden_transport.core.classify import Classifier
-from aden_transport.core.conclude import MAX_COUNTED_IDS, estimated_cost
+from aden_transport.core.conclude import MAX_COUNTED_IDS
+from aden_transport.core.hook_context import context_of
 from aden_transport.core.wire import WireRequest
 from aden_transport.events import MetricEvent, NormalizedUsage
 from aden_transport.pricing import Price, PriceBook
@@ -461,7 +462,8 @@ def test_an_exception_is_told_with_what_may_have_been_billed(
 def test_what_a_call_may_cost_is_told_where_the_price_is_known(
     request_: WireRequest, cost: str | None
 ) -> None:
-    assert estimated_cost(Bench(PRICES).open(request_)) == (None if cost is None else Decimal(cost))
+    context = context_of(Bench(PRICES).open(request_))
+    assert context.estimated_cost_usd == (None if cost is None else Decimal(cost))
 
 
 def test_a_whole_event_as_a_dictionary() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from aden_transport.core.conclude import estimated_cost
+from aden_transport.core.hook_context import context_of
 from aden_transport.core.wire import WireRequest
 from aden_transport.events import MetricEvent, NormalizedUsage
 from aden_transport.pricing import Price, PriceBook, has_rare_units
@@ -230,12 +230,11 @@ def test_what_a_call_may_cost_is_told_in_the_unit_that_it_is_billed_by(
     request_: WireRequest, usd: str | None
 ) -> None:
     expected = None if usd is None else Decimal(usd)
-    assert estimated_cost(Bench().open(request_)) == expected
+    assert context_of(Bench().open(request_)).estimated_cost_usd == expected
 
 
 def test_what_an_embedding_may_cost_is_its_input() -> None:
-    cost = estimated_cost(
-        Bench().open(wire({"model": "text-embedding-3-small", "input": "x y " * 500}, "/v1/embeddings"))
-    )
+    request = wire({"model": "text-embedding-3-small", "input": "x y " * 500}, "/v1/embeddings")
+    cost = context_of(Bench().open(request)).estimated_cost_usd
     assert cost is not None
     assert Decimal(0) < cost < Decimal("0.001")

@@ -6,7 +6,7 @@ One `Family` per library, made in the file that bears its name.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from copy import copy
 from typing import Any
@@ -15,7 +15,7 @@ from .._guard import internal_fault
 from ..core.exchange import ENDED, Exchange
 from ..core.header_figures import AnswerHeaders
 from ..core.steps import Refuse
-from ..core.wire import Pairs, Rewrite, WireRequest, names_of
+from ..core.wire import LOWER_NAME, Pairs, Rewrite, WireRequest, names_of
 from ..framing.content_encoding import decoder_for
 from ..meter import Meter, classifier, orphans
 from ._drive import Driver
@@ -193,24 +193,36 @@ def pairs_of(headers: Any) -> Pairs:
 
 def with_headers(headers: Any, drop: AbstractSet[bytes], put: Mapping[bytes, bytes]) -> Any:
     """A copy without those in `drop` and with those in `put`, each in its old place or at the end."""
-    made = headers.copy()
-    if not hasattr(made, "_list"):
+    if not hasattr(headers, "_list"):
+        made = headers.copy()
         for name in drop:
             made.pop(name.decode("ascii", "replace"), None)
         for name, value in put.items():
             made[name.decode()] = value.decode()
         return made
-    # One pass; each change by way of the public methods is a pass of its own, in Python.
-    left = dict(put)
-    pairs = []
-    for pair in made._list:
-        name = pair[1]
-        if name in left:
-            pairs.append((name, name, left.pop(name)))
-        elif name not in put and name not in drop:
-            pairs.append(pair)
-    made._list = pairs + [(name, name, value) for name, value in left.items()]
+    # Each change by way of the public methods, and their copy, is a pass in Python over all that there are.
+    kind: Any = type(headers)
+    made = kind.__new__(kind)
+    made.__dict__.update(headers.__dict__)
+    pairs = list(headers._list)
+    names = list(map(LOWER_NAME, pairs))
+    gone: set[int] = set()
+    for name in drop:
+        if name in names and name not in put:
+            gone.update(_places(names, name))
+    for name, value in put.items():
+        if name in names:
+            pairs[names.index(name)] = (name, name, value)
+            if names.count(name) > 1:
+                gone.update(_places(names, name)[1:])
+        else:
+            pairs.append((name, name, value))
+    made._list = [pair for at, pair in enumerate(pairs) if at not in gone] if gone else pairs
     return made
+
+
+def _places(names: Sequence[bytes], name: bytes) -> list[int]:
+    return [at for at, each in enumerate(names) if each == name]
 
 
 def goes_on(response: Any, max_redirects: int) -> Callable[[], bool]:

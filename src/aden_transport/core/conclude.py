@@ -337,15 +337,15 @@ def unit_prices(exchange: Exchange, reading: Reading, details: Mapping[str, Any]
     return found
 
 
-def estimated_cost(exchange: Exchange) -> Decimal | None:
-    """What the call may cost: its input by length, and its output cap where it names one; None where the
-    model's price is not known, or is of something that the request does not tell."""
-    if exchange.model is None:
+def estimated_cost(exchange: Exchange, model: str | None, body: Mapping[str, Any]) -> Decimal | None:
+    """What the call may cost with this model and request: its input by length, and its output cap where it
+    names one; None where the model's price is not known or is of something that the request does not tell."""
+    if model is None:
         return None
-    operation, vendor, body = exchange.call.operation, exchange.call.vendor, exchange.body
+    operation, vendor = exchange.call.operation, exchange.call.vendor
     details = operation.read_request(body) if operation.read_request is not None else {}
     unit = exchange.settings.prices.find(
-        vendor.price_provider or vendor.id, exchange.model, at=exchange.started_at, details=details
+        vendor.price_provider or vendor.id, model, at=exchange.started_at, details=details
     )
     if unit is None:
         return None

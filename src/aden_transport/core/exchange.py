@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from .._guard import internal_fault
 from .._json import loads, parse
-from ..attributes import EitherSpelling, current_attributes, current_source, from_headers, normalized
+from ..attributes import current_attributes, current_source, from_headers, normalized
 from ..errors import RequestCancelledError
-from ..events import ALLOW, AlertEvent, BeforeRequestContext, Decision
+from ..events import ALLOW, AlertEvent, Decision
 from ..framing.content_encoding import decoder_for
 from ..framing.json_body import JsonBody
 from ..policy import Verdict
@@ -29,9 +29,10 @@ from . import attempts, params, rewrite
 from .attempts import LogicalCall, left, unfinished_call
 from .capped import written_with_cap
 from .classify import Call
-from .conclude import CLOSED, COMPLETE, EOF, FAILED, REFUSED, Ending, conclude, estimated_cost
+from .conclude import CLOSED, COMPLETE, EOF, FAILED, REFUSED, Ending, conclude
 from .decide import decided, decision_from_hook, refusal
 from .header_figures import AnswerHeaders
+from .hook_context import context_of, timestamp, unread_context_of
 from .observe import BodyObserver, StreamObserver, ignore
 from .reserve import Money, Plain
 from .rewrite import MAX_PARSED_REQUEST
@@ -140,7 +141,7 @@ class Exchange:
         self.stream = operation.always_streams or (streams is not None and streams(body))
         self.source = current_source()
         self.metadata: Mapping[str, Any] | None = None
-        self._may_change = known.ours or "metadata" in body or wire.form is not None
+        self._may_change = bool(known.ours) or "metadata" in body or wire.form is not None
         if self._may_change or settings.gives_metadata or current_attributes():
             self.metadata = self._gather_metadata()
         self.held = self.pace = self.degraded_from = None
@@ -209,7 +210,7 @@ class Exchange:
             found = found or {}
             _add_given(found, settings)
         if self.wire.known.ours:
-            found = (found or {}) | from_headers(self.wire.headers)
+            found = (found or {}) | from_headers(self.wire.our_headers)
         inside = current_attributes()
         if inside:
             found = {**(found or {}), **inside}
@@ -262,7 +263,7 @@ class Exchange:
             self.sent_at = settings.clock()
             return SEND
         self._move(ASKING)
-        return Ask(dict(self.body), self._hook_context())
+        return Ask(dict(self.body), unread_context_of(self))
 
     def _consult(self, money: Money) -> Step:
         budgets = money.budgets
@@ -320,7 +321,7 @@ class Exchange:
                 self._take_body(known)
             return None
         self._move(MODIFYING)
-        return Modify(params.read(raw), self._hook_context())
+        return Modify(params.read(raw), context_of(self))
 
     def modify(self, result: object) -> Step:
         """What `modify_params` returned. What cannot be sent counts as a failed hook."""
@@ -409,25 +410,6 @@ class Exchange:
             return self._consult(money)
         return self._leave() if pace is None else self._take_turn(pace)
 
-    def _timestamp(self) -> str:
-        """When the call started, ISO 8601 in UTC."""
-        from datetime import UTC, datetime
-
-        return datetime.fromtimestamp(self.started_at, UTC).isoformat()
-
-    def _hook_context(self) -> BeforeRequestContext:
-        return BeforeRequestContext(
-            model=self.model,
-            provider=self.call.vendor.id,
-            operation=self.call.operation.name,
-            stream=self.stream,
-            trace_id=self.logical.trace_id,
-            span_id=self.span_id,
-            timestamp=self._timestamp(),
-            metadata=EitherSpelling(self.metadata) if self.metadata else EMPTY,
-            estimated_cost_usd=estimated_cost(self),
-        )
-
     def answer(self, result: object) -> Step:
         """The hook's result. A result that is none counts as a failed hook."""
         try:
@@ -496,7 +478,7 @@ class Exchange:
     def _refuse(self, decision: Decision, verdict: Verdict | None = None) -> Step:
         """Refuse the call. What a framework tries again has had its event and is refused once more."""
         self.decision = decision
-        context = self._hook_context()
+        context = context_of(self)
         reason = decision.reason or "refused"
         error = (
             RequestCancelledError(reason, context, decision=decision)
@@ -525,7 +507,7 @@ class Exchange:
             reason=self.decision.reason or message,
             provider=self.call.vendor.id,
             model=self.model,
-            timestamp=self._timestamp(),
+            timestamp=timestamp(self),
             context_id=None if context_id is None else str(context_id),
             budget_id=budget_id,
         )
@@ -612,7 +594,7 @@ class Exchange:
         if modified:
             change.body = wire.body
         if ours:
-            change.drop_headers = rewrite.our_headers(wire.headers)
+            change.drop_headers = ours
         if self.degraded_from is not None:
             self._rewrite_model(change)
         if wants_usage:

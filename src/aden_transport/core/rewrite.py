@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any
 
 from .._json import loads
-from ..attributes import HEADER_PREFIX, ROUTING_KEYS, SPELLINGS
+from ..attributes import ROUTING_KEYS, SPELLINGS
 from ..framing.json_body import JsonBody
 from .classify import Call
 from .wire import WireRequest
@@ -23,7 +23,6 @@ __all__ = [
     "edited",
     "form_fields_to_drop",
     "may_ask_for_usage",
-    "our_headers",
     "with_model",
     "with_model_in_target",
     "with_usage",
@@ -39,11 +38,6 @@ EDGE = 64 * 1024
 MODEL_MEMBER = re.compile(rb'"model"\s*:\s*("(?:[^"\\]|\\.)*")')
 
 OUR_METADATA = ROUTING_KEYS | SPELLINGS.keys()
-
-
-def our_headers(headers: Mapping[bytes, bytes]) -> frozenset[bytes]:
-    """The `x-aden-*` headers, which never leave."""
-    return frozenset(name for name in headers if name.startswith(HEADER_PREFIX))
 
 
 def asks_for_usage(body: Mapping[str, Any]) -> bool:
@@ -89,8 +83,11 @@ def with_model(raw: bytes, body: Mapping[str, Any], model: str) -> bytes | None:
         return None
     if len(raw) > MAX_PARSED_REQUEST:
         return _with_model_at_an_edge(raw, model)
-    wanted = {**body, "model": model}
     replacement = json.dumps(model).encode()
+    if b"\\u" not in raw and raw.count(b'"model"') == 1 and (only := MODEL_MEMBER.search(raw)) is not None:
+        # Written once, and not otherwise: this is the top-level member.
+        return raw[: only.start(1)] + replacement + raw[only.end(1) :]
+    wanted = {**body, "model": model}
     for found in islice(MODEL_MEMBER.finditer(raw), MAX_TRIED):
         candidate = raw[: found.start(1)] + replacement + raw[found.end(1) :]
         # Only the top-level member changes the parsed whole in just this way.

@@ -31,12 +31,23 @@ class RequestNames:
     """What the names of a request's headers tell. An application's requests have the same ones each time,
     so that this is found out once."""
 
-    __slots__ = ("agent_at", "client_id_at", "credentials_at", "ours", "retries_at", "size")
+    __slots__ = (
+        "agent_at",
+        "authorization_at",
+        "client_id_at",
+        "credentials_at",
+        "has_signature",
+        "ours",
+        "retries_at",
+        "size",
+    )
 
     def __init__(self, names: tuple[bytes, ...]) -> None:
         self.size = len(names)
-        self.ours = any(name.startswith(HEADER_PREFIX) for name in names)
-        """Whether any `x-aden-*` header is among them."""
+        self.ours = frozenset(name for name in names if name.startswith(HEADER_PREFIX))
+        """The `x-aden-*` headers, which never leave."""
+        self.has_signature = not SIGNATURE_HEADERS.isdisjoint(names)
+        self.authorization_at = [at for at, name in enumerate(names) if name == b"authorization"]
         self.agent_at = _position(names, b"user-agent")
         self.client_id_at = _position(names, b"x-client-request-id")
         self.retries_at = _position(names, b"x-stainless-retry-count")
@@ -134,12 +145,21 @@ class WireRequest:
         return 0 if value == b"0" else int(value) if value.isdigit() and len(value) < 4 else None
 
     @property
+    def our_headers(self) -> dict[bytes, bytes]:
+        """The `x-aden-*` headers, by lower-case name."""
+        ours = self.known.ours
+        return {name: value for _, name, value in self.pairs if name in ours}
+
+    @property
     def signed(self) -> bool:
         """Whether a signature covers path, headers or body, so that nothing may change."""
-        headers = self.headers
-        return headers.get(b"authorization", b"").startswith(SIGNATURE_SCHEMES) or not (
-            SIGNATURE_HEADERS.isdisjoint(headers)
-        )
+        known = self.known
+        if known.has_signature:
+            return True
+        for at in known.authorization_at:  # noqa: SIM110 - `any` takes twice as long
+            if self.pairs[at][2].startswith(SIGNATURE_SCHEMES):
+                return True
+        return False
 
 
 class ModifiedRequest(WireRequest):

@@ -1,0 +1,59 @@
+"""What hooks are told about a call, read from its exchange."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ..attributes import EitherSpelling
+from ..events import BeforeRequestContext
+from .conclude import estimated_cost
+
+if TYPE_CHECKING:
+    from .exchange import Exchange
+
+__all__ = ["context_of", "timestamp", "unread_context_of"]
+
+EMPTY: Mapping[str, Any] = {}
+NAMES = tuple(field.name for field in fields(BeforeRequestContext))
+
+
+def context_of(exchange: Exchange) -> BeforeRequestContext:
+    read = partial(_field, exchange, exchange.model, exchange.body)
+    return BeforeRequestContext(**{name: read(name) for name in NAMES})
+
+
+def unread_context_of(exchange: Exchange) -> BeforeRequestContext:
+    """`context_of`, of what its reader looks at."""
+    return BeforeRequestContext.unread(partial(_field, exchange, exchange.model, exchange.body))
+
+
+def _field(exchange: Exchange, model: str | None, body: Mapping[str, Any], name: str) -> Any:
+    match name:
+        case "model":
+            return model
+        case "metadata":
+            return EitherSpelling(exchange.metadata) if exchange.metadata else EMPTY
+        case "estimated_cost_usd":
+            return estimated_cost(exchange, model, body)
+        case "provider":
+            return exchange.call.vendor.id
+        case "operation":
+            return exchange.call.operation.name
+        case "stream":
+            return exchange.stream
+        case "trace_id":
+            return exchange.logical.trace_id
+        case "span_id":
+            return exchange.span_id
+        case "timestamp":
+            return timestamp(exchange)
+    raise AttributeError(name)
+
+
+def timestamp(exchange: Exchange) -> str:
+    """When the call started, ISO 8601 in UTC."""
+    return datetime.fromtimestamp(exchange.started_at, UTC).isoformat()
