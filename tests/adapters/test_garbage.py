@@ -98,14 +98,14 @@ def hook(params: Any, _context: Any) -> BeforeRequestResult:
     return BeforeRequestResult.proceed()
 
 
-def body_of(module: ModuleType) -> Any:
-    """Streams of `EVENTS`, in both colours."""
+def body_of(module: ModuleType, pieces: list[bytes]) -> Any:
+    """A stream of `pieces`, in both colours."""
 
     def sync(_self: object) -> Any:
-        yield from EVENTS.splitlines(keepends=True)
+        yield from pieces
 
     async def both(_self: object) -> Any:
-        for piece in EVENTS.splitlines(keepends=True):
+        for piece in pieces:
             yield piece
 
     kinds = (module.SyncByteStream, module.AsyncByteStream)
@@ -113,7 +113,7 @@ def body_of(module: ModuleType) -> Any:
 
 
 def handler(variant: Variant) -> Callable[[Any], Any]:
-    module, body = variant.module, body_of(variant.module)
+    module, body = variant.module, body_of(variant.module, EVENTS.splitlines(keepends=True))
 
     def answer(request: Any) -> Any:
         if b'"broken"' in request.content:

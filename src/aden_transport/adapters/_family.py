@@ -18,6 +18,7 @@ from ..core.steps import Refuse
 from ..core.wire import LOWER_NAME, Pairs, Rewrite, WireRequest, names_of
 from ..framing.content_encoding import decoder_for
 from ..meter import Meter, classifier, orphans
+from ._decoded import shown_by
 from ._drive import Driver
 from ._refusal import REFUSAL_HEADERS, is_livekit, refusal_body
 from ._tee import Hidden
@@ -153,7 +154,9 @@ class Family(Driver):
             if loaded:
                 self._pass_loaded(response, exchange, hidden)
                 return
-            response.stream = tee(response.stream, exchange, orphans.queue, hidden)
+            encoded = headers.content_encoding is not None and hidden is None
+            decoder = shown_by(response, exchange) if encoded else None
+            response.stream = tee(response.stream, exchange, orphans.queue, hidden, decoder)
             if orphans.thread is None:
                 orphans.watch()
         except Exception as exc:  # noqa: BLE001 - a fault of ours is not the application's

@@ -20,7 +20,7 @@ from ..framing.sse import ServerSentEvent, SSEParser, tail_events
 from ..vendors import Operation, Reading, StreamShape
 from .estimate import tokens_of
 
-__all__ = ["EDGE", "BodyObserver", "StreamObserver", "ignore"]
+__all__ = ["EDGE", "MANY", "BodyObserver", "StreamObserver", "ignore"]
 
 EDGE = 16 * 1024
 """Bytes kept of each end of a stream."""
@@ -31,6 +31,8 @@ STEP = 8 * 1024
 SMALL = 64
 """Pieces of fewer bytes on average are joined, since each is an object of its own."""
 SAMPLE = 2048
+MANY = 64
+"""Pieces between two looks at most. httpcore's have 64 KiB at most."""
 MANY_SAMPLES = 32
 """How many are kept of the middle of a stream at most, of `SAMPLE` bytes."""
 FIRST_EVENTS = 1
@@ -62,6 +64,10 @@ class BodyObserver:
             return
         for piece in (data,) if self._decoder is None else self._decoder.receive_data(data):
             self._keep(piece)
+
+    def is_decoded(self) -> None:
+        """What follows, from the first byte on, has been decoded."""
+        self._decoder = None
 
     def _keep(self, data: bytes) -> None:
         self._room -= len(data)
@@ -145,11 +151,10 @@ class StreamObserver:
     An adapter may do itself, for each piece, what `receive_data` does::
 
         chunks.append(piece)
-        room -= len(piece)
-        if room < 0 or piece[place] != byte:  # or IndexError
-            room = look(room)
+        if many < 0 or piece[place] != byte:  # or IndexError
+            many = look()
 
-    beginning with `room = begin()`.
+    where `many` says how many pieces more may come before the next look; the first piece is looked at.
 
     `on_terminal` is called once, when the piece that completes the protocol's last event is looked at:
     some clients neither read on nor close after it.
@@ -172,7 +177,6 @@ class StreamObserver:
         "_parser",
         "_quiet",
         "_reading",
-        "_room",
         "_samples",
         "_shape",
         "_size",
@@ -182,6 +186,7 @@ class StreamObserver:
         "_until_sample",
         "byte",
         "chunks",
+        "many",
         "place",
         "skipped",
     )
@@ -218,8 +223,10 @@ class StreamObserver:
         """How large they may become before room is made."""
         self._half = self._half_size = 0
         """Of `chunks`: how many are to go once enough bytes have followed them, and how large they are."""
-        self._left = self._room = 0
-        """What is left of what `look` has returned last, and that."""
+        self.many = 0
+        """For who adds pieces itself: how many more may come before it looks."""
+        self._left = 0
+        """How many bytes `receive_data` may take before it looks."""
         self._ending = self._ended = False
         self.skipped = 0
         """Decoded bytes that were neither kept nor read."""
@@ -232,29 +239,26 @@ class StreamObserver:
         """Whether pieces may be appended as they come, since nothing has to be decoded."""
         return self._decoder is None
 
+    def is_decoded(self) -> None:
+        """What follows, from the first byte on, has been decoded."""
+        self._decoder = None
+
     def receive_data(self, data: bytes) -> None:
-        room = self._left
         for piece in (data,) if self._decoder is None else self._decoder.receive_data(data):
             self.chunks.append(piece)
-            room -= len(piece)
-            if room < 0 or piece[self._at] != self._quiet:
-                room = self.look(room)
-        self._left = room
+            self._left -= len(piece)
+            if self._left < 0 or piece[self._at] != self._quiet:
+                self.look()
+                self._left = self._limit - self._size
 
-    def begin(self) -> int:
-        """How many bytes an adapter's own loop may append before it looks; also of a loop that goes on where
-        another was left."""
-        self._size, self._sized = sum(map(len, self.chunks)), len(self.chunks)
-        self._room = 0 if self._on_first is not None else self._limit - self._size
-        return self._room
-
-    def look(self, room: int) -> int:
-        """See whether the last event has begun or ended, and make room. Returns after how many bytes to look
-        again at the latest; `room` is what is left of what it has returned before."""
+    def look(self) -> int:
+        """See whether the last event has begun or ended, and make room. Returns how many pieces more may
+        come before the next look."""
         chunks = self.chunks
         if self._ended:
             chunks.clear()
-            return EDGE
+            self._size = self._sized = 0
+            return MANY
         if self._on_first is not None:
             on_first, self._on_first = self._on_first, None
             on_first()
@@ -265,21 +269,23 @@ class StreamObserver:
             if window.endswith(BLANK_LINES) and (self._ending or self._began_unseen(window)):
                 self._ended = True
                 self._on_terminal()
-                return EDGE
-        return self._gather(self._room - room)
+                return MANY
+        return self._gather()
 
-    def _gather(self, new: int) -> int:
-        """Make room after `new` bytes since the last look."""
+    def _gather(self) -> int:
+        """Make room after the pieces that have come since the last look."""
         chunks, sized = self.chunks, self._sized
         count = len(chunks) - sized
+        joined = b"".join(chunks[sized:])  # to join them takes half as long as to add up their lengths
+        new = len(joined)
         if count > 1 and new < SMALL * count:
-            chunks[sized:] = (b"".join(chunks[sized:]),)
+            chunks[sized:] = (joined,)
         self._size += new
         if self._size > self._limit:
             self._make_room()
         self._sized = len(chunks)
-        self._room = self._limit - self._size
-        return self._room
+        # The next ones are taken to be as large as these; there are never so many that it matters.
+        return max(0, min((self._limit - self._size) * count // (new + 1), MANY))
 
     def _begins_last(self, window: bytes) -> bool:
         """Whether the newest event in `window` is the protocol's last one: its first line says so, or,
