@@ -29,10 +29,13 @@ def main() -> None:
     given = arguments()
     rate = given.rate or {"reserves": 500, "events": 5000}[given.part]
     with ExitStack() as stack:
-        address = given.database or stack.enter_context(database(postgres=given.postgres))
+        address, engines = given.database, list[int]()
+        if address is None:
+            address, engines = stack.enter_context(database(postgres=given.postgres))
         token = prepared(address)
         servers = [stack.enter_context(server(address)) for _ in range(given.servers)]
-        before = [cpu_s(pid) for _, pid in servers]
+        pids = [pid for _, pid in servers]
+        before = cpu_s(pids), cpu_s(engines)
         ports = [port for port, _ in servers]
         load: Load | Ingested
         if given.part == "reserves":
@@ -49,10 +52,12 @@ def main() -> None:
                     coding=given.coding,
                 )
             )
-        used = sum(cpu_s(pid) for _, pid in servers) - sum(before)
+        used = cpu_s(pids) - before[0], cpu_s(engines) - before[1]
     kind = "PostgreSQL" if address.startswith("postgres") else "SQLite"
     print(f"{kind}, {given.servers} server(s), {rate}/s for {given.seconds} s: {load}")
-    print(f"the servers used {1000 * used / load.total:.3f} ms of a core for each of the {given.part}")
+    print(f"the servers used {1000 * used[0] / load.total:.3f} ms of a core for each of the {given.part}")
+    if engines:
+        print(f"the database used {1000 * used[1] / load.total:.3f} ms of a core for each")
 
 
 def arguments() -> argparse.Namespace:

@@ -10,8 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,19 +65,20 @@ class Clients:
 
 
 @contextmanager
-def database(*, postgres: bool) -> Iterator[str]:
-    """The address of a new one."""
+def database(*, postgres: bool) -> Iterator[tuple[str, list[int]]]:
+    """The address of a new one, and the id of its process, where it has one."""
     with tempfile.TemporaryDirectory(prefix="aden-load-") as folder:
         if not postgres:
-            yield f"sqlite:///{folder}/server.sqlite3"
+            yield f"sqlite:///{folder}/server.sqlite3", []
             return
         from tests.server.postgres import PostgresServer
 
         os.chmod(folder, 0o755)
         found = PostgresServer(Path(folder), fsync=True)
         found.start()
+        assert found.process is not None
         try:
-            yield found.url()
+            yield found.url(), [found.process.pid]
         finally:
             found.kill()
 
@@ -118,7 +119,14 @@ def server(address: str) -> Iterator[tuple[int, int]]:
         process.wait()
 
 
-def cpu_s(pid: int) -> float:
-    """What a process has used so far: proc_pid_stat(5), fields 14 and 15."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def cpu_s(pids: Sequence[int]) -> float:
+    """What processes and their children have used so far: proc_pid_stat(5), fields 14 to 17."""
+    names, ticks = set(map(str, pids)), 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            fields = path.read_text().rpartition(")")[2].split()
+            if path.parent.name in names:
+                ticks += sum(map(int, fields[11:15]))
+            elif fields[1] in names:
+                ticks += sum(map(int, fields[11:13]))
+    return ticks / os.sysconf("SC_CLK_TCK")

@@ -22,7 +22,7 @@ from ...ledger.base import Intent, KeepsNoEvents, Line, Outcome, Spooled, Totals
 from ...ledger.pace import Move, Turn
 from ...ledger.pace_memory import Paces
 from .limits import Policies, stored
-from .page import MOST, End, Operation, Page, Reserve, total
+from .page import MOST, Charged, End, Operation, Reserve, total
 from .rows import forget, mark, raise_sum, read_sums
 from .storage import Storage
 from .tables import holds, marks, sums, teams
@@ -44,7 +44,7 @@ class Ledgers:
         self.storage = storage
         self.clock = clock
         self.policies = Policies()
-        self.together = Together(storage, self._prepare, written=self._written, clock=clock)
+        self.together = Together(storage, self._prepare, charged=self._charged, clock=clock)
         self.paces = Paces()
         self.after_spending: Callable[[Connection, str, Iterable[tuple[str, int]], float], object] | None = (
             None
@@ -75,14 +75,13 @@ class Ledgers:
     def close(self) -> None:
         self.together.close()
 
-    def _written(self, db: Connection, page: Page) -> None:
-        charged: dict[str, list[tuple[str, int]]] = {}
-        for (team, key), added in page.added.items():
-            if added.spent > 0:
-                charged.setdefault(team, []).append((key, page.sums[team, key].spent))
+    def _charged(self, db: Connection, charged: Charged) -> None:
+        by_team: dict[str, list[tuple[str, int]]] = {}
+        for (team, key), spent in charged:
+            by_team.setdefault(team, []).append((key, spent))
         if self.after_spending is not None:
-            for team, spent in charged.items():
-                self.after_spending(db, team, spent, self.clock())
+            for team, each in by_team.items():
+                self.after_spending(db, team, each, self.clock())
 
     def _prepare(self, db: Connection, operations: Sequence[Operation]) -> Sequence[Operation]:
         """Reserves within the limits of their teams."""

@@ -14,7 +14,7 @@ from typing import TypeAlias
 from ...ledger.base import Line, Outcome, Totals, Unit
 from ...ledger.rule import judge
 
-__all__ = ["MOST", "Page", "End", "Hold", "Key", "Name", "Operation", "Part", "Reserve", "Sums"]
+__all__ = ["MOST", "Charged", "Page", "End", "Hold", "Key", "Name", "Operation", "Part", "Reserve", "Sums"]
 
 MOST = 2**53 - 1
 """Larger amounts count as this one."""
@@ -23,6 +23,8 @@ Name: TypeAlias = tuple[str, str]
 """Of a hold: team and `op_id`."""
 Key: TypeAlias = tuple[str, str]
 """Team and key."""
+Charged: TypeAlias = "list[tuple[Key, int]]"
+"""Keys that something was spent on, each with what is spent now."""
 
 
 @dataclass(slots=True)
@@ -132,6 +134,9 @@ class Page:
             disputed = part.hold if asked.expired_by is not None and part.unit == "usd" else 0
             self._add(asked.team, part, spent, -part.hold, -part.expected, -1, disputed)
         return True
+
+    def charged(self) -> Charged:
+        return [(key, self.sums[key].spent) for key, added in self.added.items() if added.spent > 0]
 
     def _add(
         self, team: str, part: Part, spent: int, held: int, expected: int, holds: int, disputed: int

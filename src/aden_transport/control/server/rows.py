@@ -1,7 +1,6 @@
-"""The rows of a `Page`: read and locked, and written.
+"""The rows of the ledger: a `Page` of them read and written on SQLite, and what both engines have in common.
 
-Rows of `sums` are locked in the order of their keys, and before rows of `holds` are read, so that what is
-read of holds is true until the end, and two servers never wait for each other.
+Rows of `sums` are locked in the order of their keys, so that two servers never wait for each other.
 """
 
 from __future__ import annotations
@@ -15,10 +14,21 @@ from sqlalchemy import Connection, bindparam, case, delete, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ...ledger.base import Outcome, Totals
-from .page import MOST, Hold, Key, Name, Operation, Page, Part, Reserve, Sums
+from .page import MOST, Charged, Hold, Key, Name, Operation, Page, Part, Reserve, Sums
 from .tables import holds, leases, marks, sums
 
-__all__ = ["Moved", "add", "page_of", "forget", "insert", "lock", "mark", "raise_sum", "read_sums", "write"]
+__all__ = [
+    "add",
+    "asked_of",
+    "forget",
+    "insert",
+    "keys_of",
+    "lock",
+    "mark",
+    "raise_sum",
+    "read_sums",
+    "work_out",
+]
 
 AT_ONCE = 2000
 """Keys of one statement: SQLite takes 32,766 parameters, PostgreSQL 65,535."""
@@ -35,39 +45,44 @@ DEFERRED = select(holds).where(REF.in_(bindparam("refs", expanding=True)))
 ENDED = delete(holds).where(NAME.in_(bindparam("names", expanding=True)))
 
 
-class Moved(Exception):
-    """A hold was made between two looks: all is to be done again."""
-
-
 def insert(db: Connection, table: Any) -> Any:
     """With `on_conflict_do_…`, which both engines have."""
     return postgresql.insert(table) if db.dialect.name == "postgresql" else sqlite.insert(table)
 
 
-# -- read -------------------------------------------------------------------------------------------
+# -- a page -----------------------------------------------------------------------------------------
 
 
-def page_of(db: Connection, operations: Sequence[Operation]) -> Page:
-    """What the operations touch. Raises: Moved."""
-    names, refs = _asked(operations)
-    keys, others = _keys_of(operations)
-    ending = any(not isinstance(each, Reserve) for each in operations)
-    if ending:
-        for (team, _), hold in _holds(db, names, refs):
-            keys |= {(team, part.key): part.expires_at for part in hold.parts}
-    page = Page(sums=lock(db, keys))
-    if others - keys.keys():
-        page.sums |= read_sums(db, others - keys.keys())
+def work_out(
+    db: Connection, operations: Sequence[Operation], *, now: float
+) -> tuple[list[Outcome | bool], Charged]:
+    """The answer to each operation, an outcome or whether there was such a hold, and what was charged.
+
+    On SQLite, where a transaction that writes is alone from its beginning. For PostgreSQL: `round_trip.py`.
+    """
+    page = _page_of(db, operations)
+    answers = [page.reserve(each) if isinstance(each, Reserve) else page.end(each) for each in operations]
+    _write(db, page, now=now)
+    return answers, page.charged()
+
+
+def _page_of(db: Connection, operations: Sequence[Operation]) -> Page:
+    """What the operations touch."""
+    names, refs = asked_of(operations)
+    page = Page()
+    keys = set[Key]()
     for name, hold in _holds(db, names, refs):
-        if ending and any((name[0], part.key) not in keys for part in hold.parts):
-            raise Moved
         page.holds[name] = hold
+        keys.update([(name[0], part.key) for part in hold.parts])
         if hold.ref is not None:
             page.refs[name[0], hold.ref] = name[1]
+    changing, others = keys_of(operations)
+    page.sums = read_sums(db, keys | changing.keys() | others)
     return page
 
 
-def _asked(operations: Iterable[Operation]) -> tuple[set[Name], set[Name]]:
+def asked_of(operations: Iterable[Operation]) -> tuple[set[Name], set[Name]]:
+    """The holds that are asked for, by team and `op_id` or by team and `ref`."""
     names, refs = set[Name](), set[Name]()
     for each in operations:
         if isinstance(each, Reserve) or each.ref is None:
@@ -78,8 +93,8 @@ def _asked(operations: Iterable[Operation]) -> tuple[set[Name], set[Name]]:
     return names, refs
 
 
-def _keys_of(operations: Iterable[Operation]) -> tuple[dict[Key, float], set[Key]]:
-    """Those that may change, with when they expire, and those that are only looked at."""
+def keys_of(operations: Iterable[Operation]) -> tuple[dict[Key, float], set[Key]]:
+    """The keys of lines, with when they expire, and those that are only looked at."""
     keys, others = dict[Key, float](), set[Key]()
     for each in operations:
         if isinstance(each, Reserve):
@@ -87,6 +102,64 @@ def _keys_of(operations: Iterable[Operation]) -> tuple[dict[Key, float], set[Key
                 keys[each.team, line.key] = line.expires_at
                 others.update([(each.team, key) for key in line.also])
     return keys, others
+
+
+def _holds(db: Connection, names: Collection[Name], refs: Collection[Name]) -> list[tuple[Name, Hold]]:
+    found = list(db.execute(HOLDS, {"names": sorted(names)})) if names else []
+    if refs:
+        found += db.execute(DEFERRED, {"refs": sorted(refs)})
+    return [((row.team_id, row.op_id), _hold(row)) for row in found]
+
+
+def _hold(row: Any) -> Hold:
+    candidate, totals = json.loads(row.outcome)
+    return Hold(
+        [Part(*each) for each in json.loads(row.lines)],
+        Outcome("held", candidate, tuple([Totals(*each) for each in totals])),
+        row.expires_at,
+        row.ref,
+    )
+
+
+def _write(db: Connection, page: Page, *, now: float) -> None:
+    """Make the rows what the page says."""
+    if page.ended:
+        db.execute(ENDED, {"names": sorted(page.ended)})
+    if page.made:
+        db.execute(holds.insert(), [_hold_row(name, hold) for name, hold in page.made.items()])
+    if page.added:
+        add(db, [_sums_row(key, each, page.parts[key], now) for key, each in sorted(page.added.items())])
+
+
+def _hold_row(name: Name, hold: Hold) -> dict[str, Any]:
+    totals = [(each.spent, each.held, each.expected) for each in hold.outcome.totals]
+    parts = [(each.key, each.hold, each.expected, each.unit, each.expires_at) for each in hold.parts]
+    return {
+        "team_id": name[0],
+        "op_id": name[1],
+        "ref": hold.ref,
+        "lines": json.dumps(parts),
+        "outcome": json.dumps([hold.outcome.candidate, totals]),
+        "expires_at": hold.expires_at,
+    }
+
+
+def _sums_row(key: Key, added: Sums, part: Part, now: float) -> dict[str, Any]:
+    return {
+        "team_id": key[0],
+        "key": key[1],
+        "unit": part.unit,
+        "spent": added.spent,
+        "held": added.held,
+        "expected": added.expected,
+        "holds": added.holds,
+        "disputed": added.disputed,
+        "expires_at": part.expires_at,
+        "moved_at": now,
+    }
+
+
+# -- sums -------------------------------------------------------------------------------------------
 
 
 def lock(db: Connection, keys: Mapping[Key, float]) -> dict[Key, Sums]:
@@ -119,36 +192,6 @@ def _sums(db: Connection, of: Any, keys: Sequence[Key]) -> dict[Key, Sums]:
     return found
 
 
-def _holds(db: Connection, names: Collection[Name], refs: Collection[Name]) -> list[tuple[Name, Hold]]:
-    found = list(db.execute(HOLDS, {"names": sorted(names)})) if names else []
-    if refs:
-        found += db.execute(DEFERRED, {"refs": sorted(refs)})
-    return [((row.team_id, row.op_id), _hold(row)) for row in found]
-
-
-def _hold(row: Any) -> Hold:
-    candidate, totals = json.loads(row.outcome)
-    return Hold(
-        [Part(*each) for each in json.loads(row.lines)],
-        Outcome("held", candidate, tuple([Totals(*each) for each in totals])),
-        row.expires_at,
-        row.ref,
-    )
-
-
-# -- written ----------------------------------------------------------------------------------------
-
-
-def write(db: Connection, page: Page, *, now: float) -> None:
-    """Make the rows what the page says."""
-    if page.ended:
-        db.execute(ENDED, {"names": sorted(page.ended)})
-    if page.made:
-        db.execute(holds.insert(), [_hold_row(name, hold) for name, hold in page.made.items()])
-    if page.added:
-        add(db, [_sums_row(key, each, page.parts[key], now) for key, each in sorted(page.added.items())])
-
-
 def add(db: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Add to sums, in the order of their keys. A row is one of `sums`, its figures what is to be added."""
     db.execute(_adding(db.dialect.name), rows)
@@ -163,34 +206,6 @@ def _adding(engine: str) -> Any:
     changed["spent"] = case((too_much, MOST), else_=changed["spent"])
     taken = {name: into.excluded[name] for name in ("unit", "expires_at", "moved_at")}
     return into.on_conflict_do_update(index_elements=["team_id", "key"], set_=changed | taken)
-
-
-def _hold_row(name: Name, hold: Hold) -> dict[str, Any]:
-    totals = [(each.spent, each.held, each.expected) for each in hold.outcome.totals]
-    parts = [(each.key, each.hold, each.expected, each.unit, each.expires_at) for each in hold.parts]
-    return {
-        "team_id": name[0],
-        "op_id": name[1],
-        "ref": hold.ref,
-        "lines": json.dumps(parts),
-        "outcome": json.dumps([hold.outcome.candidate, totals]),
-        "expires_at": hold.expires_at,
-    }
-
-
-def _sums_row(key: Key, added: Sums, part: Part, now: float) -> dict[str, Any]:
-    return {
-        "team_id": key[0],
-        "key": key[1],
-        "unit": part.unit,
-        "spent": added.spent,
-        "held": added.held,
-        "expected": added.expected,
-        "holds": added.holds,
-        "disputed": added.disputed,
-        "expires_at": part.expires_at,
-        "moved_at": now,
-    }
 
 
 def mark(db: Connection, team: str, key: str, name: str, expires_at: float) -> bool:

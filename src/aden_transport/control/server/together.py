@@ -14,18 +14,16 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeAlias
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError
 
-from ...errors import LedgerUnavailable
-from .page import Operation, Page, Reserve
-from .rows import Moved, page_of, write
+from .page import Charged, Operation
+from .round_trip import work_off
+from .rows import work_out
 from .storage import Storage
 
 __all__ = ["Answered", "Together"]
 
 MOST = 200
 """Operations of a transaction."""
-ATTEMPTS = 10
 
 Answered: TypeAlias = "Future[Any]"
 """Of a `Reserve`: its `Outcome`; of an `End`: whether there was such a hold. Or what the database raised."""
@@ -33,19 +31,19 @@ Answered: TypeAlias = "Future[Any]"
 
 class Together:
     """One thread that does what any thread asks for. `prepare` makes operations what they are to be, within
-    the transaction; `written` is told of what was written, within it, too."""
+    the transaction; `charged` is told of what was charged, within it, too."""
 
     def __init__(
         self,
         storage: Storage,
         prepare: Callable[[Connection, Sequence[Operation]], Sequence[Operation]],
         *,
-        written: Callable[[Connection, Page], None],
+        charged: Callable[[Connection, Charged], None],
         clock: Callable[[], float],
     ) -> None:
         self._storage = storage
         self._prepare = prepare
-        self._written = written
+        self._charged = charged
         self._clock = clock
         self._asked: SimpleQueue[tuple[Operation, Answered] | None] = SimpleQueue()
         self._lock = threading.Lock()
@@ -106,17 +104,12 @@ class Together:
 
     def work(self, operations: Sequence[Operation]) -> list[Any]:
         """The answers, when they are committed. On the caller's thread."""
-        for _ in range(ATTEMPTS):
-            try:
-                return self._storage.transact(lambda db: self._once(db, operations))
-            except (Moved, IntegrityError):
-                continue  # Another server has made the same hold meanwhile.
-        raise LedgerUnavailable("Other servers were always faster; ask again")
+        return self._storage.transact(lambda db: self._once(db, operations))
 
     def _once(self, db: Connection, operations: Sequence[Operation]) -> list[Any]:
         prepared = self._prepare(db, operations)
-        page = page_of(db, prepared)
-        answers = [page.reserve(each) if isinstance(each, Reserve) else page.end(each) for each in prepared]
-        write(db, page, now=self._clock())
-        self._written(db, page)
+        work = work_out if self._storage.is_sqlite else work_off
+        answers, charged = work(db, prepared, now=self._clock())
+        if charged:
+            self._charged(db, charged)
         return answers

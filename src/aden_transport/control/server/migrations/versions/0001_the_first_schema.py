@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -245,6 +247,9 @@ def upgrade() -> None:
     op.create_index(op.f("ix_sums_expires_at"), "sums", ["expires_at"])
     for table in APPENDED:
         _refuse_changes(table)
+    if op.get_bind().dialect.name == "postgresql":
+        path = Path(__file__).parents[1] / "0001_work_off.sql"
+        op.get_bind().exec_driver_sql(path.read_text("utf-8"))
 
 
 def _refuse_changes(table: str) -> None:
