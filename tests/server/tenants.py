@@ -143,7 +143,11 @@ def fill(client: TestClient, storage: Storage) -> Victim:
 
     line = Line(key=ids["key"], hold=5, expected=5)
     now = time.time()
-    ledger.reserve(ids["op_id"], [[line]], now=now, expires_at=now + AHEAD_S, intent={"event": SECRET})
+    call = {"trace_id": SECRET, "span_id": SECRET, "provider": "openai", "operation": "chat", "stream": False}
+    for op_id, expires_at in ((ids["op_id"], now + AHEAD_S), ("victims-late-op", 0.0)):
+        known = {"event": {**call, "event_id": f"{op_id}-event", "timestamp_s": now}, "models": [SECRET]}
+        ledger.reserve(op_id, [[line]], now=now, expires_at=expires_at, intent=known)
+    ledger.sweep(now)
     ledger.mark_once(ids["key"], SECRET)
     return victim
 

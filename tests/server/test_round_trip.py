@@ -118,7 +118,8 @@ def operation(dice: random.Random, scale: int, now: float) -> Operation:
     match dice.randrange(8):
         case 0 | 1 | 2 | 3:
             candidates = [lines(dice, scale) for _ in range(dice.randint(1, 3))]
-            return Reserve(team, op_id(dice), candidates, some_time(dice))
+            intent = dice.choice([None, '{"é": "\\\\u0000"}'])
+            return Reserve(team, op_id(dice), candidates, some_time(dice), intent)
         case 4:
             return End(team, op_id(dice))
         case 5:

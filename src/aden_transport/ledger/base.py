@@ -150,7 +150,7 @@ class Ledger(Protocol):
     **The spool.** A hold may come with an intent, and the end of a hold with its event; each is written in
     one step with the money, so that money and events cannot disagree whenever a process dies. What is left
     of processes that are gone is had by `take_events`. Memory, which dies with its process, keeps neither;
-    Redis keeps intents only.
+    Redis keeps intents only; a control server does, and stores what becomes of them as events of its own.
     """
 
     @property

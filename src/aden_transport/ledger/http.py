@@ -5,7 +5,8 @@ the fleet's money is. What a request is about is named by an id, so one whose an
 again; a repeated `settle`, `release` or `settle_deferred` says False of what the first one did.
 
 - **Time** is the server's: it is told how long a hold lives, and settles it, disputed, when that is over.
-- **Pace** is each process's own, and no event is kept for others.
+- **Intents** go with holds: of a call whose hold nobody ends in time the server writes the event.
+- **Pace** is each process's own, and events of ends are not kept here.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from .base import Intent, KeepsNoEvents, Line, Outcome, Spooled, Totals, Unit
 from .leased import is_fleet_key
 from .pace import Move, Turn
 from .pace_memory import Paces
-from .wire import escaped, line_json, outcome_of, totals_of
+from .wire import escaped, intent_text, line_json, outcome_of, totals_of
 
 __all__ = ["HttpLedger"]
 
@@ -88,9 +89,14 @@ class HttpLedger(KeepsNoEvents):
         expires_at: float,
         intent: Intent | None = None,
     ) -> Outcome:
-        lines = [[line_json(line) for line in each] for each in candidates]
-        told = self._ask("reserve", op_id=escaped(op_id), candidates=lines, ttl_s=max(0.0, expires_at - now))
-        return self._read(outcome_of, told)
+        told: dict[str, Any] = {
+            "op_id": escaped(op_id),
+            "candidates": [[line_json(line) for line in each] for each in candidates],
+            "ttl_s": max(0.0, expires_at - now),
+        }
+        if intent is not None and (text := intent_text(intent)) is not None:
+            told["intent"] = text
+        return self._read(outcome_of, self._ask("reserve", **told))
 
     def settle(self, op_id: str, amounts: Mapping[Unit, int], *, event: Spooled | None = None) -> bool:
         return self._done("settle", op_id=escaped(op_id), amounts=_amounts(amounts))

@@ -9,13 +9,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
-from .base import NEVER, Line, Outcome, Totals, Unit
+from .. import _json
+from .base import NEVER, Intent, Line, Outcome, Totals, Unit
 
 __all__ = [
     "MOST",
+    "MOST_INTENT",
     "amounts_of",
     "candidates_of",
     "escaped",
+    "intent_text",
     "line_json",
     "list_of",
     "lines_of",
@@ -32,6 +35,8 @@ MOST = 2**62
 """Of an integer; more than any limit."""
 MOST_CHARS = 20_000
 """Of a name."""
+MOST_INTENT = 8192
+"""Characters of an intent."""
 MOST_CANDIDATES, MOST_LINES, MOST_ALSO = 64, 256, 64
 MOST_KEYS = 4096
 """Of all candidates of a call."""
@@ -58,6 +63,20 @@ def line_json(line: Line) -> dict[str, Any]:
     if line.expires_at:
         told["expires_at"] = line.expires_at
     return told
+
+
+def intent_text(intent: Intent) -> str | None:
+    """What a server needs to write the event of a call that nobody ends: without the metadata where these are
+    too much, None where the rest is."""
+    event, sending = intent["event"], intent.get("sending")
+    told = {"event": event, "models": intent["models"], "instance": sending[1] if sending else None}
+    for _ in range(2):
+        # As text: metadata may hold lone surrogates, and these are escaped so.
+        text = str(_json.dumps(told), "utf-8")
+        if len(text) <= MOST_INTENT:
+            return text
+        told["event"] = {name: value for name, value in event.items() if name != "metadata"}
+    return None
 
 
 def lines_of(told: Any) -> list[Line]:

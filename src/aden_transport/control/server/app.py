@@ -89,7 +89,7 @@ def create_app(
     """The application over `storage`, whose tables are there. Close `storage` when it has ended."""
     settings = settings or Settings()
     access = Access(storage)
-    ledgers = Ledgers(storage, clock=clock)
+    ledgers = Ledgers(storage, clock=clock, dispute_ttl_s=settings.bounds.dispute_ttl_s)
     leases = Leases(ledgers, settings.bounds)
     prices = pricing.Pricing(storage)
     deliverer = Deliverer(storage, settings.alerts)

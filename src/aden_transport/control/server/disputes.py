@@ -1,7 +1,7 @@
 """Stranded money: what counts as spent because nobody has said what was. It is listed, and can be freed.
 
 It comes from leases whose owners are silent, which their owners' word corrects until they are resolved, and
-from holds that expired, which nothing corrects.
+from holds that expired, which the event of their call corrects, where the hold said which that is.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ...ledger.grants import write_off
 from ...ledger.wire import text, whole
 from ...policy.verdict import iso
 from ..messages import Paths
-from . import audit
+from . import audit, expired
 from .access import Caller, allowed, storage_of
 from .leases import Leases, lease_of, put
 from .limits import stored
@@ -89,6 +89,7 @@ def _free_holds(db: Connection, team: str, key: str, now: float) -> int:
         figures = {"spent": -left, "disputed": -left, "held": 0, "expected": 0, "holds": 0}
         told = {"unit": row.unit, "expires_at": row.expires_at, "moved_at": now}
         add(db, [{"team_id": team, "key": key} | figures | told])
+        expired.free(db, team, key)
     return max(0, left)
 
 

@@ -23,7 +23,16 @@ from ...events import MetricEvent, NormalizedUsage, RateLimit
 from ...ledger.base import Unit
 from ...policy.money import NANO
 
-__all__ = ["Incoming", "MAX_COST_NANO", "MAX_EVENT_BYTES", "Refused", "read_event"]
+__all__ = [
+    "Incoming",
+    "MAX_COST_NANO",
+    "MAX_EVENT_BYTES",
+    "Prices",
+    "Refused",
+    "cleaned",
+    "is_id",
+    "read_event",
+]
 
 MAX_EVENT_BYTES = 256 << 10
 MAX_ID = 200
@@ -100,7 +109,7 @@ def read_event(value: Any, *, now: float, prices: Prices) -> Incoming:
         raise Refused("size")
     digested = canonical
     if b"\\u" in canonical or has_secret(_free_text(value)):
-        value = _clean(value, MAX_DEPTH)
+        value = cleaned(value)
         canonical = _canonical(value)
     kind = value.get("event_type", "metric")
     if not isinstance(kind, str) or kind not in KINDS:
@@ -108,7 +117,7 @@ def read_event(value: Any, *, now: float, prices: Prices) -> Incoming:
     inner = value.get("data")
     data: Mapping[str, Any] = inner if kind == "metric" and isinstance(inner, dict) else value
     given = data.get("event_id") or value.get("event_id")
-    if given is not None and not _is_id(given):
+    if given is not None and not is_id(given):
         raise Refused("id")
     digest = _digest(value, data, digested)
     found = Incoming(
@@ -316,7 +325,7 @@ def _has_figures_only(name: str, item: Any) -> bool:
     return all(type(each) in (int, float) for each in item.values())
 
 
-def _clean(value: Any, depth: int) -> Any:
+def cleaned(value: Any, depth: int = MAX_DEPTH) -> Any:
     """Without credentials, and without what a store cannot keep."""
     if isinstance(value, str):
         if not value.isascii():
@@ -325,13 +334,13 @@ def _clean(value: Any, depth: int) -> Any:
     if depth == 0:
         return None
     if isinstance(value, dict):
-        return {_clean(key, 1): _clean(item, depth - 1) for key, item in value.items()}
+        return {cleaned(key, 1): cleaned(item, depth - 1) for key, item in value.items()}
     if isinstance(value, list):
-        return [_clean(item, depth - 1) for item in value]
+        return [cleaned(item, depth - 1) for item in value]
     return value
 
 
-def _is_id(value: Any) -> bool:
+def is_id(value: Any) -> bool:
     return isinstance(value, str) and 0 < len(value) <= MAX_ID and value.isascii() and value.isprintable()
 
 

@@ -11,12 +11,16 @@ import orjson
 from sqlalchemy import Connection, text
 from sqlalchemy.dialects import postgresql
 
+from ...ledger.leased import is_fleet_key
 from ...policy.index import Index, Match
 from . import tables
+from .expired import correct, event_id_of, event_of_hold, keep
 from .incoming import Incoming, Prices, Refused, read_event
 from .limits import stored
+from .page import Hold, Name
+from .policies import current
 
-__all__ = ["Batch", "Taken", "add_spent", "count", "read_batch", "take"]
+__all__ = ["Batch", "Overtaken", "Taken", "add_spent", "count", "read_batch", "store_expired", "take"]
 
 MOST = 2**53 - 1
 """Larger sums count as this one."""
@@ -114,12 +118,15 @@ def take(db: Connection, team_id: str, batch: Batch, index: Index, now: float) -
     kept = {event_id: event for event_id, event in batch.events.items() if event.kind != "heartbeat"}
     known = _store(db, team_id, kept, now) if kept else {}
     new = [event for event_id, event in kept.items() if event_id not in known]
-    conflicts = sum(kept[event_id].digest != digest for event_id, digest in known.items())
-    spent = add_spent(db, team_id, _amounts(new, index), now)
+    others = {each: kept[each] for each, digest in known.items() if kept[each].digest != digest}
+    late, spent = correct(db, team_id, others, now) if others else ([], {})
+    new += late
+    conflicts = len(others) - len(late)
+    spent |= add_spent(db, team_id, _amounts(new, index), now)
     refused = batch.refused + Counter({"conflict": conflicts})
     counted = {f"events.refused.{why}": n for why, n in refused.items()}
     count(db, team_id, counted | {f"events.{note}": n for note, n in batch.notes.items()})
-    return Taken(new, len(known) - conflicts, conflicts, spent)
+    return Taken(new, len(known) - len(others), conflicts, spent)
 
 
 def _store(db: Connection, team_id: str, events: Mapping[str, Incoming], now: float) -> dict[str, str]:
@@ -154,6 +161,49 @@ def _store_sqlite(db: Connection, team_id: str, events: Mapping[str, Incoming], 
     if rows:
         db.exec_driver_sql(INSERT_SQLITE, rows)
     return known
+
+
+class Overtaken(Exception):
+    """The event of a call has come meanwhile: it says what was spent."""
+
+
+def store_expired(db: Connection, disputed: Mapping[Name, Hold], now: float) -> set[str]:
+    """The events of calls whose holds have expired; the teams that have any.
+
+    Raises: Overtaken where such an event came from its call meanwhile.
+    """
+    of_team: dict[str, dict[str, tuple[Name, Hold, Any]]] = {}
+    for name, hold in disputed.items():
+        if hold.intent is not None:
+            try:
+                told = event_of_hold(hold, settled=_is_settled(hold))
+            except Exception:  # noqa: BLE001 - whatever a client has sent, the hold ends
+                count(db, name[0], {"events.refused.intent": 1})
+                continue
+            of_team.setdefault(name[0], {})[event_id_of(hold.intent)] = name, hold, told
+    for team, found in of_team.items():
+        batch = read_batch([told for _, _, told in found.values()], now=now, prices=_NO_PRICES)
+        taken = take(db, team, batch, current(db, team).index, now)
+        if len(taken.events) < len(batch.events):
+            raise Overtaken
+        for event_id, (name, hold, _) in found.items():
+            # Of another, the budgets of the server are charged by its event, and once.
+            if event_id in batch.events and _is_settled(hold):
+                keep(db, name, hold, event_id, now)
+    return set(of_team)
+
+
+def _is_settled(hold: Hold) -> bool:
+    """Whether budgets of the server were charged by the hold."""
+    return any(is_fleet_key(part.key) for part in hold.parts)
+
+
+class _NoPrices:
+    def cost(self, *_: object) -> None:
+        """Nothing is known of what was used."""
+
+
+_NO_PRICES = _NoPrices()
 
 
 def settle_order(db: Connection, team_id: str) -> None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 from sqlalchemy import Connection, func, select, update
@@ -19,11 +20,15 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from ...errors import LedgerUnavailable
 from ...ledger.base import Intent, KeepsNoEvents, Line, Outcome, Spooled, Totals, Unit
+from ...ledger.grants import Bounds
 from ...ledger.pace import Move, Turn
 from ...ledger.pace_memory import Paces
+from ...ledger.wire import intent_text
+from .expired import kept_intent, resolve, told_by_events
+from .intake import Overtaken, store_expired
 from .limits import Policies, stored
-from .page import MOST, Charged, End, Operation, Reserve, total
-from .rows import forget, mark, raise_sum, read_sums
+from .page import MOST, Charged, End, Name, Operation, Reserve, total
+from .rows import forget, mark, raise_sum, read_holds, read_sums
 from .storage import Storage
 from .tables import holds, marks, sums, teams
 from .together import Answered, Together
@@ -34,15 +39,25 @@ MOST_ID = 200
 SWEPT = 200
 """Holds that one transaction of a sweep settles, and rows that it forgets."""
 
+USUAL = Bounds()
+
 T = TypeVar("T")
 
 
 class Ledgers:
     """The ledgers of all teams of a database."""
 
-    def __init__(self, storage: Storage, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        *,
+        clock: Callable[[], float] = time.time,
+        dispute_ttl_s: float = USUAL.dispute_ttl_s,
+    ) -> None:
+        """`dispute_ttl_s`: how long a call whose hold has expired may still say what it spent."""
         self.storage = storage
         self.clock = clock
+        self._dispute_ttl_s = dispute_ttl_s
         self.policies = Policies()
         self.together = Together(storage, self._prepare, charged=self._charged, clock=clock)
         self.paces = Paces()
@@ -64,13 +79,33 @@ class Ledgers:
         while True:
             with self.storage.read() as db:
                 found = [(row.team_id, row.op_id) for row in db.execute(of)]
-            ends = [End(team_id, op_id, amounts={}, expired_by=now) for team_id, op_id in found]
-            if ends:
-                done = self.together.work(ends)
-                swept += [name for name, ended in zip(found, done, strict=True) if ended]
+            if found:
+                try:
+                    swept += self.storage.transact(partial(self._expire, names=found, now=now))
+                except Overtaken:
+                    continue
             if len(found) < SWEPT:
-                self.storage.transact(lambda db: forget(db, now, SWEPT))
+                self.storage.transact(lambda db: self._tidy(db, now))
                 return swept
+
+    def _expire(self, db: Connection, names: Sequence[Name], now: float) -> list[Name]:
+        """Those of these holds that are ended now. Raises: Overtaken."""
+        there = dict(read_holds(db, names))
+        told = told_by_events(db, there)
+        ends = [
+            End(*name, amounts=told[name]) if name in told else End(*name, amounts={}, expired_by=now)
+            for name in there
+        ]
+        done = self.together.work_within(db, ends) if ends else []
+        ended = [name for name, was_there in zip(there, done, strict=True) if was_there]
+        disputed = {name: there[name] for name in ended if name not in told}
+        for team in store_expired(db, disputed, self.clock()):
+            self.storage.notify(db, team, "events")
+        return ended
+
+    def _tidy(self, db: Connection, now: float) -> None:
+        forget(db, now, SWEPT)
+        resolve(db, now - self._dispute_ttl_s, now, SWEPT)
 
     def close(self) -> None:
         self.together.close()
@@ -123,13 +158,21 @@ class SqlLedger(KeepsNoEvents):
         intent: Intent | None = None,
     ) -> Outcome:
         with _translated():
-            outcome: Outcome = self.asking(op_id, candidates, expires_at=expires_at).result()
+            told = None if intent is None else kept_intent(intent_text(intent))
+            outcome: Outcome = self.asking(op_id, candidates, expires_at=expires_at, intent=told).result()
         return outcome
 
-    def asking(self, op_id: str, candidates: Sequence[Sequence[Line]], *, expires_at: float) -> Answered:
-        """`reserve`, answered later."""
+    def asking(
+        self,
+        op_id: str,
+        candidates: Sequence[Sequence[Line]],
+        *,
+        expires_at: float,
+        intent: str | None = None,
+    ) -> Answered:
+        """`reserve`, answered later. `intent`: as `kept_intent` gives it."""
         kept = [[_line(line) for line in lines] for lines in candidates]
-        return self._ask(Reserve(self.team_id, stored(op_id, MOST_ID), kept, expires_at))
+        return self._ask(Reserve(self.team_id, stored(op_id, MOST_ID), kept, expires_at, intent))
 
     def settle(self, op_id: str, amounts: Mapping[Unit, int], *, event: Spooled | None = None) -> bool:
         with _translated():
@@ -148,7 +191,9 @@ class SqlLedger(KeepsNoEvents):
         try:
             with _translated():
                 done = self._storage.transact(
-                    lambda db: db.execute(of.values(ref=stored(ref), expires_at=expires_at)).rowcount
+                    lambda db: (
+                        db.execute(of.values(ref=stored(ref), expires_at=expires_at, intent=None)).rowcount
+                    )
                 )
         except _Taken:
             return False

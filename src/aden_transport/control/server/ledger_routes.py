@@ -29,6 +29,7 @@ from ...ledger.wire import (
 )
 from ..messages import Ask, Paths
 from .access import Caller, allowed, allowed_soon
+from .expired import kept_intent
 from .ledger import SqlLedger
 from .wire import Answer, Body, Fault, json_body, object_body
 
@@ -68,12 +69,14 @@ def _faults() -> Iterator[None]:
 
 @router.post("/reserve")
 async def reserve(request: Request) -> Answer:
-    """Hold the first of `candidates` that fits on all its lines, for `ttl_s` seconds at most."""
+    """Hold the first of `candidates` that fits on all its lines, for `ttl_s` seconds at most. `intent`: JSON,
+    as text, of which the event of the call is made if nobody ends it by then."""
     ledger, body = await _asked(request)
     with _faults():
         expires_at = ledger.clock() + _ttl(body)
         candidates = candidates_of(body.get("candidates"))
-        asking = ledger.asking(text(body, "op_id"), candidates, expires_at=expires_at)
+        intent = kept_intent(body.get("intent"))
+        asking = ledger.asking(text(body, "op_id"), candidates, expires_at=expires_at, intent=intent)
         return Answer(outcome_json(await asyncio.wrap_future(asking)))
 
 

@@ -111,6 +111,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
         op_id=OP_ID,
         candidates=_list(_list(LINE), minItems=1),
         ttl_s=NUMBER,
+        intent=TEXT,
     ),
     ("post", f"{Paths.ledger}/settle"): _object("op_id", "amounts", op_id=OP_ID, amounts=AMOUNTS),
     ("post", f"{Paths.ledger}/release"): _object("op_id", op_id=OP_ID),

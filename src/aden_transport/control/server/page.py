@@ -55,6 +55,8 @@ class Hold:
     outcome: Outcome
     expires_at: float
     ref: str | None = None
+    intent: str | None = None
+    """What its call's event needs if nobody ends it, JSON."""
 
 
 @dataclass(slots=True)
@@ -65,6 +67,7 @@ class Reserve:
     op_id: str
     candidates: Sequence[Sequence[Line]]
     expires_at: float
+    intent: str | None = None
 
 
 @dataclass(slots=True)
@@ -109,7 +112,7 @@ class Page:
         if outcome.kind == "held":
             lines = asked.candidates[outcome.candidate]
             parts = [_part(line) for line in lines]
-            hold = Hold(parts, outcome, asked.expires_at)
+            hold = Hold(parts, outcome, asked.expires_at, intent=asked.intent)
             self.holds[name] = self.made[name] = hold
             for part in parts:
                 self._add(asked.team, part, 0, part.hold, part.expected, 1, 0)

@@ -17,13 +17,14 @@ import orjson
 from fastapi import APIRouter, Depends, Path, Query
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, or_, select, update
 
+from ... import _json
 from ...attributes import normalized
-from . import audit
+from . import audit, expired
 from .access import Caller, allowed, storage_of
 from .limits import stored
 from .policies import current, policy_names
 from .storage import Storage
-from .tables import alert_deliveries, content, events, leases, marks, sums
+from .tables import alert_deliveries, content, events, holds, leases, marks, sums
 from .tables import audit as audit_table
 
 __all__ = ["Person", "erase", "export", "router"]
@@ -82,6 +83,7 @@ def export(storage: Storage, team_id: str, person: Person, *, after: int, limit:
                 orjson.loads(body)
                 for body in db.scalars(select(alert_deliveries.c.body).where(*_alerts_of(team_id, person)))
             ]
+            found["calls"] = [intent for _, intent in _intents(db, team_id, person)]
             found["mentioned"] = _mentions(db, team_id, person)
         content_ids = sorted({each for row in rows for each in _content_ids(orjson.loads(row.body))})
         of_events = content.c.team_id == team_id, content.c.content_id.in_(content_ids)
@@ -112,6 +114,10 @@ def erase(storage: Storage, team_id: str, person: Person, *, actor: str | None, 
 
     def rest(db: Connection) -> dict[str, Any]:
         renamed, kept = _rename_sums(db, team_id, person)
+        for op_id, intent in _intents(db, team_id, person):
+            del intent["event"]["metadata"]
+            one = holds.c.team_id == team_id, holds.c.op_id == op_id
+            db.execute(update(holds).where(*one).values(intent=str(orjson.dumps(intent), "utf-8")))
         alerts = db.execute(delete(alert_deliveries).where(*_alerts_of(team_id, person))).rowcount
         found = {
             "events": erased,
@@ -170,6 +176,13 @@ def _erase_events(db: Connection, team_id: str, rows: Iterable[Any]) -> int:
     return db.execute(delete(content).where(*of_events)).rowcount if content_ids else 0
 
 
+def _intents(db: Connection, team_id: str, person: Person) -> list[tuple[str, dict[str, Any]]]:
+    """What is known of their calls that are under way, by the id of their holds."""
+    of = select(holds.c.op_id, holds.c.intent).where(holds.c.team_id == team_id, holds.c.intent.is_not(None))
+    found = [(row.op_id, _json.loads(row.intent)) for row in db.execute(of)]
+    return [(op_id, intent) for op_id, intent in found if person.is_in(intent["event"].get("metadata"))]
+
+
 def _content_ids(value: Any, depth: int = 64) -> set[str]:
     """What an event refers to."""
     if isinstance(value, list) and depth:
@@ -197,6 +210,7 @@ def _rename_sums(db: Connection, team_id: str, person: Person) -> tuple[int, lis
         for table in (sums, leases, marks):
             one = table.c.team_id == team_id, table.c.key == row.key
             db.execute(update(table).where(*one).values(key=name))
+        expired.rename(db, team_id, row.key, name)
     return len(rows) - len(kept), kept
 
 

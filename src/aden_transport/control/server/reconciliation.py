@@ -1,8 +1,9 @@
 """Whether the ledger's sums are what the events of their calls say.
 
 For each budget of a policy, in its window: what is spent by the ledger, less what is disputed, and what the
-events cost that meet it. They are equal when no call is under way and every event has come; what policies and
-people have set, and disputes that were resolved, are the difference, and stand in the audit.
+events cost that meet it, less those that stand for what is disputed. They are equal when no call is under way
+and every event has come; what policies and people have set, and disputes that were resolved, are the
+difference, and stand in the audit.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from ...attributes import normalized
 from ...policy.index import Index
 from ..messages import Paths
 from .access import Caller, allowed, storage_of
+from .expired import unconfirmed
 from .limits import stored
 from .policies import DEFAULT, current
 from .storage import Storage
@@ -29,35 +31,40 @@ __all__ = ["reconciled", "router"]
 
 AT_ONCE = 1000
 router = APIRouter(prefix=Paths.ledger, tags=["ledger"])
-COLUMNS = (events.c.at, events.c.body, events.c.cost_nano, events.c.charged_nano)
+COLUMNS = (events.c.event_id, events.c.at, events.c.body, events.c.cost_nano, events.c.charged_nano)
 
 
 def reconciled(db: Connection, team: str, *, now: float, policy_id: str = DEFAULT) -> list[dict[str, Any]]:
     """Of each budget of dollars that something was spent on in the window of `now`: nano-dollars by the
     ledger, and by the events. In one transaction, so that both are of one moment."""
     index = current(db, team, policy_id).index
-    told = _of_events(db, team, index, now)
+    told, doubtful = _of_events(db, team, index, now)
     keys = {stored(key) for key in told} | _keys(db, team, index, now)
     rows = db.execute(select(sums).where(sums.c.team_id == team, sums.c.key.in_(sorted(keys)))).all()
     found = {row.key: row for row in rows if row.unit == "usd"}
-    events_of = Counter({stored(key): amount for key, amount in told.items()})
+    events_of, unconfirmed_of = (
+        Counter({stored(key): amount for key, amount in each.items()}) for each in (told, doubtful)
+    )
     return [
         {
             "key": key,
             "spent": row.spent,
             "disputed": row.disputed,
             "events": events_of[key],
-            "difference": row.spent - row.disputed - events_of[key],
+            "unconfirmed": unconfirmed_of[key],
+            "difference": row.spent - row.disputed - (events_of[key] - unconfirmed_of[key]),
             "held": row.held,
         }
         for key, row in sorted(found.items())
     ]
 
 
-def _of_events(db: Connection, team: str, index: Index, now: float) -> Counter[str]:
-    """What the events of now's windows cost, by key."""
+def _of_events(db: Connection, team: str, index: Index, now: float) -> tuple[Counter[str], Counter[str]]:
+    """What the events of now's windows cost, by key; and those of them that stand for calls whose holds have
+    expired, and which may still say what they spent."""
     current_keys = _Windows(index, now)
-    found: Counter[str] = Counter()
+    doubted = unconfirmed(db, team)
+    found, doubtful = Counter[str](), Counter[str]()
     of = select(*COLUMNS).where(events.c.team_id == team, events.c.kind == "metric")
     for rows in db.execute(of.where(events.c.at >= current_keys.start)).partitions(AT_ONCE):
         for row in rows:
@@ -67,7 +74,9 @@ def _of_events(db: Connection, team: str, index: Index, now: float) -> Counter[s
             for match in index.match(_attributes(row.body), row.at):
                 if match.terms.unit == "usd" and current_keys.has(match.ledger_key):
                     found[match.ledger_key] += amount
-    return found
+                    if row.event_id in doubted:
+                        doubtful[match.ledger_key] += amount
+    return found, doubtful
 
 
 class _Windows:

@@ -46,14 +46,14 @@ def work_off(
 
 def _json_of(operation: Operation) -> dict[str, Any]:
     """What is not given is left out."""
-    if isinstance(operation, Reserve):
-        return {
-            "team": operation.team,
-            "op_id": operation.op_id,
-            "candidates": [[line_json(line) for line in lines] for lines in operation.candidates],
-            "expires_at": operation.expires_at,
-        }
     told: dict[str, Any] = {"team": operation.team}
+    if isinstance(operation, Reserve):
+        told["op_id"] = operation.op_id
+        told["candidates"] = [[line_json(line) for line in lines] for lines in operation.candidates]
+        told["expires_at"] = operation.expires_at
+        if operation.intent is not None:
+            told["intent"] = operation.intent
+        return told
     if operation.ref is None:
         told["op_id"] = operation.op_id
     else:

@@ -26,6 +26,7 @@ __all__ = [
     "lock",
     "mark",
     "raise_sum",
+    "read_holds",
     "read_sums",
     "work_out",
 ]
@@ -71,7 +72,7 @@ def _page_of(db: Connection, operations: Sequence[Operation]) -> Page:
     names, refs = asked_of(operations)
     page = Page()
     keys = set[Key]()
-    for name, hold in _holds(db, names, refs):
+    for name, hold in read_holds(db, names, refs):
         page.holds[name] = hold
         keys.update([(name[0], part.key) for part in hold.parts])
         if hold.ref is not None:
@@ -104,7 +105,9 @@ def keys_of(operations: Iterable[Operation]) -> tuple[dict[Key, float], set[Key]
     return keys, others
 
 
-def _holds(db: Connection, names: Collection[Name], refs: Collection[Name]) -> list[tuple[Name, Hold]]:
+def read_holds(
+    db: Connection, names: Collection[Name], refs: Collection[Name] = ()
+) -> list[tuple[Name, Hold]]:
     found = list(db.execute(HOLDS, {"names": sorted(names)})) if names else []
     if refs:
         found += db.execute(DEFERRED, {"refs": sorted(refs)})
@@ -118,6 +121,7 @@ def _hold(row: Any) -> Hold:
         Outcome("held", candidate, tuple([Totals(*each) for each in totals])),
         row.expires_at,
         row.ref,
+        row.intent,
     )
 
 
@@ -141,6 +145,7 @@ def _hold_row(name: Name, hold: Hold) -> dict[str, Any]:
         "lines": json.dumps(parts),
         "outcome": json.dumps([hold.outcome.candidate, totals]),
         "expires_at": hold.expires_at,
+        "intent": hold.intent,
     }
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "content",
     "counts",
     "events",
+    "expired",
     "holds",
     "leases",
     "marks",
@@ -150,9 +151,23 @@ holds = Table(
     Column("lines", Text, nullable=False),
     Column("outcome", Text, nullable=False),
     Column("expires_at", Double, nullable=False),
+    Column("intent", Text),  # What its call's event needs if nobody ends it, JSON.
     UniqueConstraint("team_id", "ref"),
     Index(None, "expires_at"),
 )
+
+expired = Table(
+    "expired",
+    metadata,
+    _team(primary=True),
+    Column("op_id", Id, primary_key=True),
+    Column("event_id", Id, nullable=False),
+    Column("parts", Text, nullable=False),  # What each key was charged, a JSON list.
+    Column("at", Double, nullable=False),
+    Index(None, "team_id", "event_id"),
+    Index(None, "at"),
+)
+"""Holds that nobody has ended, whose calls may still say what they spent."""
 
 leases = Table(
     "leases",

@@ -104,9 +104,10 @@ class Together:
 
     def work(self, operations: Sequence[Operation]) -> list[Any]:
         """The answers, when they are committed. On the caller's thread."""
-        return self._storage.transact(lambda db: self._once(db, operations))
+        return self._storage.transact(lambda db: self.work_within(db, operations))
 
-    def _once(self, db: Connection, operations: Sequence[Operation]) -> list[Any]:
+    def work_within(self, db: Connection, operations: Sequence[Operation]) -> list[Any]:
+        """The same within a transaction that writes."""
         prepared = self._prepare(db, operations)
         work = work_out if self._storage.is_sqlite else work_off
         answers, charged = work(db, prepared, now=self._clock())

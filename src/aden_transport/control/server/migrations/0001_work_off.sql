@@ -182,12 +182,13 @@ BEGIN
                         coalesce(line -> 'expires_at', '0')
                     ));
                 END LOOP;
-                INSERT INTO holds (team_id, op_id, lines, outcome, expires_at) VALUES (
+                INSERT INTO holds (team_id, op_id, lines, outcome, expires_at, intent) VALUES (
                     team,
                     operation ->> 'op_id',
                     parts,
                     '[' || result || ']',
-                    (operation -> 'expires_at')::float8
+                    (operation -> 'expires_at')::float8,
+                    operation ->> 'intent'
                 ) ON CONFLICT (team_id, op_id) DO NOTHING;
                 sign := CASE WHEN FOUND THEN 1 ELSE 0 END;
             END IF;

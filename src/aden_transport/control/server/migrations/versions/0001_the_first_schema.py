@@ -168,11 +168,25 @@ def upgrade() -> None:
         sa.Column("lines", sa.Text(), nullable=False),
         sa.Column("outcome", sa.Text(), nullable=False),
         sa.Column("expires_at", sa.Double(), nullable=False),
+        sa.Column("intent", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(["team_id"], ["teams.id"], name=op.f("fk_holds_team_id")),
         sa.PrimaryKeyConstraint("team_id", "op_id", name=op.f("pk_holds")),
         sa.UniqueConstraint("team_id", "ref", name=op.f("uq_holds_team_id_ref")),
     )
     op.create_index(op.f("ix_holds_expires_at"), "holds", ["expires_at"])
+
+    op.create_table(
+        "expired",
+        sa.Column("team_id", sa.String(length=200), nullable=False),
+        sa.Column("op_id", sa.String(length=200), nullable=False),
+        sa.Column("event_id", sa.String(length=200), nullable=False),
+        sa.Column("parts", sa.Text(), nullable=False),
+        sa.Column("at", sa.Double(), nullable=False),
+        sa.ForeignKeyConstraint(["team_id"], ["teams.id"], name=op.f("fk_expired_team_id")),
+        sa.PrimaryKeyConstraint("team_id", "op_id", name=op.f("pk_expired")),
+    )
+    op.create_index(op.f("ix_expired_team_id_event_id"), "expired", ["team_id", "event_id"])
+    op.create_index(op.f("ix_expired_at"), "expired", ["at"])
 
     op.create_table(
         "leases",
