@@ -52,5 +52,5 @@ def test_different_routes_that_are_told_apart_are_bounded(address: str) -> None:
     metrics = Metrics()
     for number in range(5000):
         metrics.count("GET", f"/{number}", 200, 0.01)
-    assert len(metrics.requests) == 2000
+    assert len(metrics.figures().requests) == 2000
     assert list(gauge("x", [({"a": "b\n"}, 1)])) == ["# TYPE x gauge", 'x{a="b\\n"} 1']

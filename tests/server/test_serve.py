@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +91,24 @@ def test_workers_answer_alike(tmp_path: Path) -> None:
         server.ask("PUT", "/v1/control/policies/default", [{"limit": 1}])
         for _ in range(10):
             assert server.ask("GET", "/v1/control/policy")["version"] == "1"
+        wait_for(lambda: "aden_server_workers 2" in asked(server, "/metrics"))
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda _: asked(server, "/ready"), range(40)))
+        # Whichever of the two is asked, it soon tells of all, and a counter never falls.
+        told, last = 0, 0
+        deadline = time.monotonic() + 60
+        while told < 10 and time.monotonic() < deadline:
+            found = re.search(r'route="/ready",status="200"} (\d+)', asked(server, "/metrics"))
+            counted = int(found[1]) if found else 0
+            assert last <= counted <= 40
+            last = counted
+            told = told + 1 if last == 40 else 0
+        assert told == 10
         assert server.stop() == 0
+
+
+def asked(server: Running, path: str) -> str:
+    return httpx2.get(server.url + path, timeout=60).text
 
 
 def serve(*options: str) -> subprocess.CompletedProcess[str]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from anyio import to_thread
 from fastapi import FastAPI, Request
@@ -44,6 +45,7 @@ from .rooms import Rooms
 from .storage import Storage
 from .sweeping import Sweeping
 from .wire import Answer, Fault
+from .workers import Workers
 
 __all__ = ["Settings", "create_app"]
 
@@ -81,6 +83,8 @@ class Settings:
     """Between two looks for holds that have expired and owners of leases that are silent."""
     alerts: AlertSettings = field(default_factory=AlertSettings)
     retention: Retention = field(default_factory=Retention)
+    workers: Path | None = None
+    """The folder in which the worker processes of one server tell what they have counted."""
 
 
 def create_app(
@@ -95,7 +99,9 @@ def create_app(
     deliverer = Deliverer(storage, settings.alerts)
     alerting = alerts.Alerting(woken=deliverer.wake)
     ledgers.after_spending = alerting.after_spending
-    rooms, metrics = Rooms(storage), Metrics()
+    rooms = Rooms(storage)
+    metrics = Metrics(lambda: rooms.listeners)
+    workers = Workers(metrics, settings.workers)
     keeper = Keeper(storage, settings.retention)
 
     @asynccontextmanager
@@ -105,11 +111,12 @@ def create_app(
         sweeping = Sweeping(ledgers, leases, every_s=settings.sweep_s)
         deliverer.start()
         keeper.start()
+        workers.start()
         try:
             async with rooms.running():
                 yield
         finally:
-            for stop in (sweeping.close, ledgers.close, *stops, deliverer.close, keeper.close):
+            for stop in (sweeping.close, ledgers.close, *stops, deliverer.close, keeper.close, workers.close):
                 stop()
 
     app = FastAPI(
@@ -129,7 +136,7 @@ def create_app(
     app.state.storage, app.state.settings, app.state.access = storage, settings, access
     app.state.ledgers, app.state.leases, app.state.rooms = ledgers, leases, rooms
     app.state.pricing, app.state.alerting = prices, alerting
-    app.state.metrics = metrics
+    app.state.workers = workers
     for router in ROUTERS:
         app.include_router(router)
     app.add_middleware(Metered, metrics=metrics)

@@ -14,11 +14,11 @@ from ... import __version__
 from ..messages import SERVER_NAME, Paths
 from .access import caller_of, storage_of
 from .budgets import listed
-from .metrics import Metrics, gauge
+from .metrics import gauge
 from .policies import current
-from .rooms import Rooms
 from .storage import Storage
 from .wire import Fault
+from .workers import Workers
 
 __all__ = ["router"]
 
@@ -47,11 +47,10 @@ def ready(storage: Annotated[Storage, Depends(storage_of)]) -> dict[str, str]:
 
 @router.get("/metrics")
 def metrics(request: Request, storage: Annotated[Storage, Depends(storage_of)]) -> PlainTextResponse:
-    """Figures of this process in the text format of Prometheus; with an API key, also those of the team's
-    budgets."""
-    counted: Metrics = request.app.state.metrics
-    rooms: Rooms = request.app.state.rooms
-    lines = [*counted.lines(), *gauge("aden_server_push_connections", [({}, rooms.listeners)])]
+    """Figures of all worker processes in the text format of Prometheus; with an API key, also those of the
+    team's budgets."""
+    workers: Workers = request.app.state.workers
+    lines = list(workers.figures().lines())
     if request.headers.get("authorization"):
         lines += _of_team(storage, request)
     return PlainTextResponse("\n".join(lines) + "\n", media_type=TEXT)

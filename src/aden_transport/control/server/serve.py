@@ -7,9 +7,11 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import uvicorn
@@ -30,6 +32,8 @@ __all__ = ["Place", "add_team", "application", "copy_to", "database_in", "first_
 
 DATABASE = "ADEN_SERVER_DATABASE"
 """How worker processes are told of the database."""
+COUNTED = "ADEN_SERVER_COUNTED"
+"""And of the folder in which they tell each other what they have counted."""
 GRACE_S = 10
 """For requests that are under way when the server is told to end."""
 
@@ -116,7 +120,10 @@ def _team(db: Any, name: str) -> dict[str, str]:
 
 def application() -> FastAPI:
     """The application of a worker process."""
-    return create_app(Storage(os.environ[DATABASE]), settings_from(os.environ))
+    settings = settings_from(os.environ)
+    if folder := os.environ.get(COUNTED):
+        settings = replace(settings, workers=Path(folder))
+    return create_app(Storage(os.environ[DATABASE]), settings)
 
 
 def serve(place: Place) -> None:
@@ -125,20 +132,32 @@ def serve(place: Place) -> None:
     os.environ[DATABASE] = place.database
     # When it has ended, uvicorn raises the signal once more, for whoever had it before.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    uvicorn.run(
-        f"{__name__}:{application.__name__}",
-        factory=True,
-        host=place.host,
-        port=place.port,
-        workers=place.workers,
-        ws="wsproto",
-        ws_max_size=MAX_FRAME_BYTES,
-        ws_ping_interval=20.0,
-        ws_ping_timeout=20.0,
-        timeout_graceful_shutdown=GRACE_S,
-        access_log=False,
-        server_header=False,
-        log_level=logging.WARNING,
-        ssl_certfile=place.certificate,
-        ssl_keyfile=place.private_key,
-    )
+    with _counted(place.workers):
+        uvicorn.run(
+            f"{__name__}:{application.__name__}",
+            factory=True,
+            host=place.host,
+            port=place.port,
+            workers=place.workers,
+            ws="wsproto",
+            ws_max_size=MAX_FRAME_BYTES,
+            ws_ping_interval=20.0,
+            ws_ping_timeout=20.0,
+            timeout_graceful_shutdown=GRACE_S,
+            access_log=False,
+            server_header=False,
+            log_level=logging.WARNING,
+            ssl_certfile=place.certificate,
+            ssl_keyfile=place.private_key,
+        )
+
+
+@contextmanager
+def _counted(workers: int) -> Iterator[None]:
+    os.environ.pop(COUNTED, None)
+    with ExitStack() as stack:
+        if workers > 1:
+            with suppress(OSError):  # There is no folder that can be written to: each then tells of itself.
+                folder = TemporaryDirectory(prefix="aden-serve-", ignore_cleanup_errors=True)
+                os.environ[COUNTED] = stack.enter_context(folder)
+        yield
