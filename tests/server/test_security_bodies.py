@@ -18,6 +18,7 @@ from fastapi.testclient import TestClient
 from aden_transport.control.server import wire
 from aden_transport.control.server.storage import Storage
 from aden_transport.control.server.wire import MAX_BODY_BYTES
+from aden_transport.framing import content_encoding
 
 from .kit import Team
 from .served import Served, served
@@ -100,6 +101,20 @@ def test_what_is_not_packed_as_it_says_is_refused(
     client: TestClient, body: bytes, coding: str, status: int
 ) -> None:
     refused(client, ROUTES[0], body, status, **{"content-encoding": coding})
+
+
+def test_a_coding_that_is_not_read_is_answered_with_those_that_are(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(content_encoding._STAGES, "zstd", lambda: None)
+    monkeypatch.setitem(content_encoding._STAGES, "br", lambda: None)
+    answer = client.post("/v1/control/events", content=b"x", headers={"Content-Encoding": "zstd"})
+    assert answer.status_code == 415
+    assert answer.headers["Accept-Encoding"] == "gzip, deflate"
+    assert "gzip, deflate" in answer.json()["message"]
+    assert "Python 3.14" in answer.json()["message"]
+    answer = client.post("/v1/control/events", content=b"x", headers={"Content-Encoding": "rot13"})
+    assert "Python 3.14" not in answer.json()["message"]
 
 
 def test_empty_members_without_end_are_not_read_for_ever(

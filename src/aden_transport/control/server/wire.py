@@ -19,6 +19,8 @@ __all__ = ["Body", "Fault", "Json", "Answer", "depth_of", "json_body", "object_b
 
 MAX_BODY_BYTES = MAX_BATCH_BYTES
 """Of a body, as it is sent and when its coding is undone."""
+CODINGS = ("zstd", "gzip", "deflate", "br")
+"""Those that are read, where what reads them is installed."""
 MAX_BODY_S = 30.0
 """For a body to come."""
 MAX_DEPTH = 64
@@ -56,7 +58,7 @@ async def read_body(request: Request) -> bytes:
     coding = request.headers.get("content-encoding", "").strip().lower()
     decoder = decoder_for(coding) if coding not in ("", "identity") else None
     if decoder is not None and not decoder.supported:
-        raise Fault(415, "unsupported_encoding", "Send the body plain, or with gzip.")
+        raise _unread(coding)
     out, received = bytearray(), 0
     try:
         with fail_after(MAX_BODY_S):
@@ -122,3 +124,12 @@ def _members(value: dict[Any, Any] | list[Any]) -> Iterable[Any]:
 
 def _too_large() -> Fault:
     return Fault(413, "too_large", f"Send at most {MAX_BODY_BYTES} bytes at once, in several requests.")
+
+
+def _unread(coding: str) -> Fault:
+    read = [name for name in CODINGS if (decoder := decoder_for(name)) is not None and decoder.supported]
+    message = f"Send the body plain, or with one of {', '.join(read)}."
+    if coding == "zstd":
+        message += " For zstd the server needs Python 3.14, or the package backports.zstd or zstandard."
+    # RFC 9110 §15.5.16: the answer says what would have been read.
+    return Fault(415, "unsupported_encoding", message, {"Accept-Encoding": ", ".join(read)})

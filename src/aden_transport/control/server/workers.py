@@ -1,7 +1,7 @@
-"""What the worker processes of one server have counted: each writes it to a file, and who is asked adds it up.
+"""What the worker processes of one server have counted: each writes a file, and whoever is asked adds up.
 
 A process has the first place in the folder that no other has, by a lock that ends with it, and goes on from
-what was counted there before. So no counter falls, and there are as many files as there were processes at once.
+what was counted there before. So no counter falls, and there are no more files than were processes at once.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = logging.getLogger("aden.server")
 
 
 class Workers:
-    """The figures of all processes that share `folder`; of this one, where there is none, or no such locks."""
+    """The figures of all processes that share `folder`; without it, or without such locks, of this one."""
 
     def __init__(self, metrics: Metrics, folder: Path | None) -> None:
         self._metrics = metrics
