@@ -11,6 +11,7 @@ import orjson
 from sqlalchemy import Connection, text
 from sqlalchemy.dialects import postgresql
 
+from ...events import NormalizedUsage
 from ...ledger.leased import is_fleet_key
 from ...policy.index import Index, Match
 from . import tables
@@ -199,7 +200,9 @@ def _is_settled(hold: Hold) -> bool:
 
 
 class _NoPrices:
-    def cost(self, *_: object) -> None:
+    def cost(
+        self, provider: str, model: str, usage: NormalizedUsage, at: float, tier: str | None
+    ) -> int | None:
         """Nothing is known of what was used."""
 
 
