@@ -1,7 +1,7 @@
 """A control server in a process of its own, and its ledger over HTTP.
 
-`python -m tests.ledger.served ADDRESS PORT [NOW [LOOK]]` serves; with NOW its clock stands still, and it looks
-every LOOK seconds for what nobody ends.
+`python -m tests.ledger.served ADDRESS PORT [NOW [LOOK]]` serves; with NOW its clock stands still, and it
+looks every LOOK seconds for what nobody ends.
 """
 
 from __future__ import annotations

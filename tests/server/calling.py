@@ -1,5 +1,5 @@
 """A program that makes one call: `python calling.py URL KEY`. Its provider says "sent" when it has the
-request, and answers when a line comes in; "ended" is said when the event is delivered, with its id and charge.
+request, and answers when a line comes in; "ended" is said when the event is delivered, with its charge.
 """
 
 from __future__ import annotations
