@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["Books", "budgets_of", "close_pace", "ledger_of_runs", "share_pace"]
 
 _log = logging.getLogger("aden.ledger")
+BESIDE = ("outbox", "budgets")
+"""Files of a host in which events for servers wait, too."""
 TAKEN_AT_ONCE = 500
 """Events that a process takes over from those that are gone."""
 
@@ -260,6 +262,32 @@ class Books:
                 self._take_over(ledger)
                 self._send_from(ledger)
                 self._remove(path, ledger)
+            except LedgerUnavailable as exc:
+                internal_fault("ledger", exc)
+
+    def adopt(self, name: str, path: Path) -> None:
+        """Have what waits under another name of the server, in its file `path` and in those beside it, sent
+        under ours. Does not wait."""
+        if self._outgoing is not None and self._outgoing.outbox.lasts:
+            self._outgoing.thread.put(partial(self._adopt, self._outgoing, name, path))
+
+    def _adopt(self, outgoing: Outgoing, name: str, path: Path) -> None:
+        """On the store's thread. What cannot be done now is done at another time."""
+        from .ledger.sqlite import SqliteLedger
+
+        own = outgoing.file
+        beside = [path.with_name(f"{each}.sqlite3") for each in BESIDE]
+        for each in (path, *beside, *([] if own is None else [own.path])):
+            if not each.exists():
+                continue
+            ledger = own if own is not None and own.path == each else self._left.get(each)
+            if ledger is None:
+                ledger = self._left[each] = SqliteLedger(each)
+            try:
+                if each == path:
+                    ledger.sweep(time.time())
+                    self._take_over(ledger)
+                outgoing.take_over(ledger, name)
             except LedgerUnavailable as exc:
                 internal_fault("ledger", exc)
 

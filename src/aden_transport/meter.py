@@ -21,7 +21,7 @@ from .emitters.noop import create_noop_emitter
 from .errors import ConfigurationError, RequestCancelledError
 from .events import AlertEvent
 from .options import MeterOptions
-from .outgoing import open_outgoing
+from .outgoing import file_under, open_outgoing
 from .pricing import PriceBook
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .core.reserve import Budgets
     from .events import MetricEvent
     from .ledger.base import Ledger
+    from .ledger.sqlite import SqliteLedger
     from .policy import Policy, PolicyFile
     from .policy_watch import PolicyWatch
 
@@ -130,6 +131,7 @@ class Meter:
         budgets = budgets_of(
             self.options, Policy(), prices, None if former is None else former.budgets, server=agent.name
         )
+        check_alone(file_under(budgets.ledger), agent, former)
         budgets.hold_with(Word(agent, budgets.unknown), viewed(budgets.ledger))
         budgets.asking.timeout_s = agent.connection.options.wait_s
         self.books = self._books_of(budgets)
@@ -151,6 +153,7 @@ class Meter:
             )
             books.send_to(outgoing)
             agent.bring(outgoing)
+            agent.adopt = books.adopt
         return books
 
     def hold_to(self, bounds: MeterOptions) -> None:
@@ -377,6 +380,21 @@ def agent_of(options: MeterOptions, former: Meter | None) -> ControlAgent | None
     if former is not None and former.agent is not None and former.agent.connection == connection:
         return former.agent
     return ControlAgent(connection, folder=options.spool_dir)
+
+
+def check_alone(file: SqliteLedger | None, agent: ControlAgent, former: Meter | None) -> None:
+    """Raises: ConfigurationError where another meter of this process keeps its sums in the same file for
+    another server, or with another key."""
+    for meter in meters.each():
+        other = meter.agent
+        if other is None or other.is_retired or other.name == agent.name or meter is former:
+            continue
+        theirs = None if meter.budgets is None else file_under(meter.budgets.ledger)
+        if file is not None and theirs is not None and theirs.path == file.path:
+            raise ConfigurationError(
+                f'MeterOptions(ledger="sqlite:///{file.path}") is in use with another api_key or server_url: '
+                "leave ledger=… out, so that each has a file of its own, or name another file"
+            )
 
 
 def observed(agent: ControlAgent, emit: Callable[[MetricEvent], object], event: MetricEvent) -> None:

@@ -190,12 +190,14 @@ class Outgoing:
         else:
             self._tries = 0
 
-    def take_over(self, ledger: SqliteLedger) -> None:
-        """Have what waits in another file, whose processes are gone, sent from here.
+    def take_over(self, ledger: SqliteLedger, to: str | None = None) -> None:
+        """Have what waits in another file, whose processes are gone, sent from here. `to`: what waits there,
+        or in the very same file, under another name of the server.
 
         Raises: LedgerUnavailable.
         """
-        other = ledger.outbox(self.outbox.sending)
+        own = self.outbox.sending
+        other = ledger.outbox(own if to is None else own._replace(to=to))
         while (batch := other.claim(time.time(), most=AT_ONCE, most_size=MOST_TAKEN)) is not None:
             self.outbox.add([_again(row, self.outbox.sending) for row in batch.rows])
             other.forget(batch, [row.number for row in batch.rows])

@@ -1,7 +1,7 @@
 """A program that makes calls: `python calling.py URL KEY ACKS COUNT MODE`; ids of events go to the file ACKS.
 
 MODE: "flush" ends in order, "leave" with `os._exit` at once, "wait" goes on until it is killed, "fork" makes
-its calls in as many forked children, which leave with `os._exit`.
+its calls in as many forked children, which leave with `os._exit`, "hang" makes one more that has no answer.
 """
 
 from __future__ import annotations
@@ -33,8 +33,15 @@ def acknowledge(event: MetricEvent) -> None:
     os.write(file, f"{event.event_id}\n".encode())
 
 
+def answer(request: httpx2.Request) -> httpx2.Response:
+    if b"hang" in request.content:
+        print("hangs", flush=True)
+        sys.stdin.read()
+    return httpx2.Response(200, json=ANSWER)
+
+
 client = httpx2.Client(
-    transport=httpx2.MockTransport(lambda _: httpx2.Response(200, json=ANSWER)),
+    transport=httpx2.MockTransport(answer),
     headers={"authorization": "Bearer sk-CANARY-provider"},
 )
 
@@ -67,6 +74,8 @@ else:
     for _ in range(int(count)):
         call()
 print("called", flush=True)
+if mode == "hang":
+    client.post("https://api.openai.com/v1/chat/completions", json={**ASKED, "user": "hang"})
 if mode == "leave":
     os._exit(0)
 if mode == "wait":

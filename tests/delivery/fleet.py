@@ -20,6 +20,9 @@ from typing import Any, Self
 
 import httpx2
 
+from aden_transport.control.server.access import ADMIN, create_key, create_team
+from aden_transport.control.server.storage import Storage
+
 __all__ = ["Figures", "Line", "Server", "caller", "eventually", "figures"]
 
 HERE = Path(__file__).parent
@@ -77,6 +80,29 @@ class Server:
         headers = {"authorization": f"Bearer {self.key}"}
         url = f"{self.url}/v1/control/policies/default"
         httpx2.put(url, json=members, headers=headers, timeout=30, trust_env=False).raise_for_status()
+
+    def make_key(self) -> tuple[str, str]:
+        """Id and token of one more key of the team, with what programs need."""
+        told = {"name": "agents", "scopes": ["read", "ingest", "ledger"]}
+        headers = {"authorization": f"Bearer {self.key}"}
+        answer = httpx2.post(
+            f"{self.url}/v1/keys", json=told, headers=headers, timeout=30, trust_env=False
+        ).raise_for_status()
+        return answer.json()["id"], answer.json()["token"]
+
+    def make_team(self) -> str:
+        """The token of a key of another team."""
+        storage, now = Storage(f"sqlite:///{self.database}"), time.time()
+        try:
+            with storage.begin() as db:
+                return create_key(db, create_team(db, "other", now=now), "t", ADMIN, now=now)[1]
+        finally:
+            storage.close()
+
+    def revoke(self, key_id: str) -> None:
+        headers = {"authorization": f"Bearer {self.key}"}
+        url = f"{self.url}/v1/keys/{key_id}"
+        httpx2.delete(url, headers=headers, timeout=30, trust_env=False).raise_for_status()
 
     def spent(self) -> int:
         """Nano-dollars, of the one budget."""

@@ -138,6 +138,9 @@ def test_a_row_that_is_no_event_is_given_up_and_reported(ledger: SqliteLedger) -
     assert len(first + delivered(courier)) == 2
 
 
+FORMER, OTHERS = HERE._replace(to="former"), HERE._replace(to="others")
+
+
 def test_a_claim_that_is_about_to_end_is_left_to_others(ledger: SqliteLedger) -> None:
     now = time.time()
     outbox = ledger.outbox(HERE)
@@ -159,3 +162,19 @@ def test_events_of_an_ended_run_s_file_are_sent_from_here(ledger: SqliteLedger, 
     assert ended.is_done()
     ended.close()
     assert delivered(courier_of(outgoing)) == ["left"]
+
+
+@pytest.mark.parametrize("where", ["another", "same"])
+def test_what_waits_under_another_name_is_sent_under_ours(
+    where: str, ledger: SqliteLedger, tmp_path: Path
+) -> None:
+    former = ledger if where == "same" else SqliteLedger(tmp_path / "former.sqlite3")
+    former.outbox(HERE._replace(to="former")).add([told("left")._replace(sending=FORMER)])
+    former.outbox(HERE._replace(to="others")).add([told("theirs")._replace(sending=OTHERS)])
+    outgoing = open_outgoing(ledger, "here", lambda: "i")
+    outgoing.take_over(former, "former")
+    outgoing.take_over(former, "former")
+    assert delivered(courier_of(outgoing)) == ["left"]
+    assert former.outbox(OTHERS).waiting() == 1
+    assert former.outbox(FORMER).waiting() == 0
+    former.close()

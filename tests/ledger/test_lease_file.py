@@ -44,6 +44,13 @@ def restarted(fleet: Fleet, *, boot: str) -> LeasedLedger:
     return fleet.hosts[-1]
 
 
+def test_the_book_is_of_the_first_team_that_asks(fleet: Fleet) -> None:
+    one, other = process(fleet).leases, process(fleet).leases
+    assert isinstance(one, FileLeases)
+    assert isinstance(other, FileLeases)
+    assert [one.is_of("a"), other.is_of("a"), other.is_of("b")] == [True, True, False]
+
+
 # -- processes --------------------------------------------------------------------------------------
 
 

@@ -85,6 +85,7 @@ def test_an_unchanged_policy_is_not_sent_again(
     etag = get("").headers["etag"]
     again = get(etag)
     assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
+    assert (again.headers["x-aden-team"], get("").headers["x-aden-team"]) == (team.id, team.id)
     spend(storage, team, "-|global", 5)
     assert get(etag).status_code == (200 if spent else 304)
     put(client, {"budgets": [{**GLOBAL, "limit": 101}]})

@@ -21,6 +21,7 @@ __all__ = [
     "SERVER_HEADER",
     "SERVER_NAME",
     "State",
+    "TEAM_HEADER",
     "URL",
 ]
 
@@ -29,6 +30,8 @@ URL = "https://kube.acho.io"
 SERVER_HEADER = "x-aden-server"
 SERVER_NAME = "aden-transport"
 """The value of the header in each answer of ours; without it a server speaks Aden's protocol alone."""
+TEAM_HEADER = "x-aden-team"
+"""In answers with a policy: the id of the team that the key is of."""
 INSTANCE_HEADER = "x-sdk-instance-id"
 MAX_BATCH_EVENTS = 1000
 MAX_BATCH_BYTES = 4 << 20

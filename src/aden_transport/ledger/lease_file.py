@@ -39,6 +39,7 @@ SCHEMA = (
     """CREATE TABLE IF NOT EXISTS leases (
         key TEXT NOT NULL, generation INTEGER NOT NULL, leaving INTEGER NOT NULL, account TEXT NOT NULL,
         PRIMARY KEY (key, generation)) WITHOUT ROWID""",
+    "CREATE TABLE IF NOT EXISTS lease_team (one INTEGER PRIMARY KEY CHECK (one = 1), team TEXT NOT NULL)",
 )
 OWNER = "INSERT INTO lease_owner VALUES (1, ?, ?, 0) ON CONFLICT (one) DO NOTHING"
 PUT = """INSERT INTO leases VALUES (?, ?, ?, ?)
@@ -81,6 +82,13 @@ class FileLeases:
         if self._owner is None:
             with self._book():
                 pass
+
+    def is_of(self, team: str) -> bool:
+        """Whether this is the book of a team; the first that asks has it."""
+        with self._book() as (_, db):
+            db.execute("INSERT INTO lease_team VALUES (1, ?) ON CONFLICT (one) DO NOTHING", (team,))
+            found: str = db.execute("SELECT team FROM lease_team").fetchone()[0]
+        return found == team
 
     def find(self, key: str) -> Account | None:
         return self._last.open.get(key)

@@ -7,6 +7,7 @@ import math
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from ...policy import Policy
 from ..options import ControlOptions
 from .aden_events import control_event, error_event
 from .couriers import Couriers
+from .former import former_keys, team_name
 from .in_force import InForce
 from .kept import Kept, name_of
 from .loop import Loop, running_loop
@@ -39,6 +41,8 @@ IN_A_LOOP = (
 )
 """Aden's own words, where they are true: no thread can be had, so that only a task could run the agent."""
 
+FORMER_S = 60.0
+"""Between two looks for what former keys have left."""
 _log = logging.getLogger("aden.control")
 
 
@@ -107,6 +111,12 @@ class ControlAgent:
         """Set once it is known what the server has to say first: a policy, or nothing."""
         if self.in_force.received is not None:
             self.known.set()
+        self.adopt: Callable[[str, Path], object] | None = None
+        """Has what waits under the name of a former key, and in its file, brought with this one. Must not
+        wait."""
+        self._former_at = -math.inf
+        """When to look for former keys again, on the monotonic clock."""
+        self._folder = folder
         self.is_retired = False
         """Whether its meter has ended. Calls that end later have it run for as long as that takes."""
         self.silent_since: float | None = None
@@ -215,6 +225,21 @@ class ControlAgent:
         if not self.loop.is_running:
             self.run()  # in a child that was forked, by its first call
         self.loop.wake()
+
+    def meet(self, team: str) -> None:
+        """The server has told whose key this is. Writes a file."""
+        self.in_force.note_team(team_name(self.connection.url, team))
+
+    def look_for_former(self) -> None:
+        """See to what former keys of the team have left, now and from time to time. Reads files."""
+        team = self.in_force.team
+        if team is None or time.monotonic() < self._former_at:
+            return
+        self._former_at = time.monotonic() + FORMER_S
+        for former in former_keys(self.name, team, self._folder):
+            self.in_force.take_back(former)
+            if self.adopt is not None:
+                self.adopt(former.name, former.path)
 
     def bring(self, outgoing: Outgoing) -> None:
         """Take what waits there to the server from now on."""

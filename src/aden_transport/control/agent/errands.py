@@ -14,7 +14,7 @@ from ... import __version__
 from ..._guard import internal_fault
 from ..._threads import may_start_threads
 from ...policy.money import NANO
-from ..messages import Ask, Grant, Paths
+from ..messages import TEAM_HEADER, Ask, Grant, Paths
 from .aden_events import Health, heartbeat
 from .delivery import Post, Reply, encodings_of
 from .hybrid import read_validation
@@ -186,6 +186,7 @@ class Errands:
     def ended(self) -> None:
         self._agent.session.end()
         self._agent.marks.give_up()
+        self._agent.in_force.close()
 
     async def _off_loop(self, work: Callable[[], T]) -> T:
         """`work()` where it holds up nobody: here, on a thread of ours, else on one beside the loop."""
@@ -216,10 +217,15 @@ class Errands:
         path = f"{Paths.policy}?spent=false" if session.is_ours else Paths.policy
         answer = await self._server.get(path, headers=headers, most=MAX_POLICY)
         session.met(ours=answer.is_ours, now=time.monotonic())
+        team = answer.headers.get(TEAM_HEADER) if answer.is_ours else None
+        if team:
+            await self._off_loop(partial(self._agent.meet, team))
         if answer.status == 304:
             in_force.confirm()
         elif not await self._off_loop(partial(self._take_policy, answer)):
             raise ServerFault("it sent a policy that cannot be used", faulty=True)
+        if team:
+            await self._off_loop(self._agent.look_for_former)
         return None
 
     def _note_sums(self) -> bool:
@@ -268,9 +274,10 @@ class Errands:
         return min(max(LEAST_WAIT_S, options.wait_s), options.timeout_ms / 1000)
 
     async def _leases(self) -> float:
-        ledger = self._agent.in_force.leased
-        if ledger is None:
-            return IDLE_S
+        ledgers = await self._off_loop(partial(getattr, self._agent.in_force, "leased"))
+        return min([await self._leases_of(ledger) for ledger in ledgers], default=IDLE_S)
+
+    async def _leases_of(self, ledger: LeasedLedger) -> float:
         asked_at = ledger.clock()
         asks = await self._off_loop(ledger.due)
         if not asks:
@@ -289,9 +296,10 @@ class Errands:
 
     async def _give_back(self) -> None:
         """All leases, as far as their calls have ended; whoever spends on asks anew."""
-        ledger = self._agent.in_force.leased
-        if ledger is None:
-            return
+        for ledger in await self._off_loop(partial(getattr, self._agent.in_force, "leased")):
+            await self._give_back_all(ledger)
+
+    async def _give_back_all(self, ledger: LeasedLedger) -> None:
         while not await self._off_loop(partial(getattr, ledger, "is_given_back")):
             asked_at = ledger.clock()
             asks = await self._off_loop(partial(ledger.due, end=True))

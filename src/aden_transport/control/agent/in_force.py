@@ -7,6 +7,8 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from ..._guard import internal_fault
@@ -22,6 +24,7 @@ from ...ledger.viewed import ViewedLedger, viewed
 from ...policy import Budget, Policy
 from ...policy.index import ledger_key
 from ...pricing import PriceBook
+from .former import Former
 from .kept import Kept
 from .received import ReceivedPolicy, is_older, read_policy, read_prices, with_other_sums
 from .sums import OthersSums
@@ -30,6 +33,10 @@ __all__ = ["InForce"]
 
 READ_AT_ONCE = 500
 """Sums that are read in one step, so that calls have their turn between."""
+OF_ANOTHER_TEAM = (
+    "The file that MeterOptions(ledger=…) names keeps what another team leases: this process spends for "
+    "itself. Leave ledger=… out, so that each key has a file of its own, or name another file"
+)
 _log = logging.getLogger("aden.control")
 
 
@@ -58,13 +65,45 @@ class InForce:
         self.on_leases: Callable[[], object] | None = None
         """Called where a call waits for a lease, from any thread."""
         self._last: weakref.ref[Budgets] | None = None
+        self.team: str | None = None
+        """The name of the team whose key this is (`former.team_name`), as far as a server has told it."""
+        self._leased: tuple[LeasedLedger, ...] = ()
+        """Those of budgets that are there no more among them, until all is given back."""
+        self._former: Mapping[Path, LeasedLedger] = {}
+        """Of files of the team's former keys."""
 
     @property
-    def leased(self) -> LeasedLedger | None:
-        """The ledger whose leases are to be asked for; None where there are none."""
-        budgets = None if self._last is None else self._last()
-        ledger = None if budgets is None else budgets.ledger
-        return ledger if isinstance(ledger, LeasedLedger) else None
+    def leased(self) -> Sequence[LeasedLedger]:
+        """The ledgers whose leases are to be asked for. May read files."""
+        if not self.is_ours:
+            return ()
+        used = {id(budgets.ledger) for budgets in list(self._budgets)}
+        over = [each for each in self._leased if id(each) not in used and not is_needed(each)]
+        done = [each for each in self._former.values() if not is_left(each)]
+        with self._lock:
+            self._leased = tuple([each for each in self._leased if each not in over])
+            self._former = {path: each for path, each in self._former.items() if each not in done}
+        for each in done:
+            each.close()
+        return (*self._leased, *self._former.values())
+
+    def take_back(self, former: Former) -> None:
+        """Have what was leased under a former key of the team reported and given back with this one."""
+        if self.is_ours and former.path.exists():
+            ledger = SqliteLedger(former.path)
+            with self._lock:
+                self._former = {former.path: LeasedLedger(ledger, FileLeases(ledger)), **self._former}
+
+    def close(self) -> None:
+        """Let go of files that are of no budgets."""
+        for each in self._former.values():
+            each.close()
+
+    def note_team(self, team: str) -> None:
+        """The server has told whose key this is."""
+        if team != self.team:
+            self.team = team
+            self.keep()
 
     @property
     def policy(self) -> Policy | None:
@@ -103,6 +142,7 @@ class InForce:
                 read_prices(kept["prices"])
                 self._prices = kept["prices"]
                 self.prices_etag = _text(kept.get("prices_etag"))
+            self.team = _text(kept.get("team"))
             sums = kept.get("sums")
             if isinstance(sums, Mapping):
                 told = {str(key): value for key, value in sums.items() if type(value) is int}
@@ -118,6 +158,7 @@ class InForce:
                     "policy": self.received.document,
                     "etag": self.etag,
                     "ours": self.is_ours,
+                    "team": self.team,
                     "prices": self._prices or None,
                     "prices_etag": self.prices_etag,
                     "sums": self._sums.told,
@@ -168,13 +209,29 @@ class InForce:
         """Leases of a server that grants them; else the sums that it tells."""
         ledger = budgets.ledger
         if self.is_ours and isinstance(ledger, ViewedLedger):
-            leases = leases_of(ledger.inner)
+            local, leases = ledger.inner, leases_of(ledger.inner)
+            if isinstance(leases, FileLeases) and not self._is_own(leases):
+                local = MemoryLedger()
+                leases = MemoryLeases(local)
             if leases is not None:
-                leased = LeasedLedger(ledger.inner, leases)
+                leased = LeasedLedger(local, leases)
                 leased.wake = self.on_leases
-                budgets.ledger = leased
+                budgets.ledger, budgets.spools = leased, budgets.spools and leased.spools
+                self._leased = (*self._leased, leased)
         elif not self.is_ours and isinstance(ledger, LeasedLedger):
             budgets.ledger = viewed(ledger.local)
+
+    def _is_own(self, leases: FileLeases) -> bool:
+        """Whether a file's leases are this team's, as far as both are known: the sums of two teams must not
+        be mixed."""
+        try:
+            if self.team is None or leases.is_of(self.team):
+                return True
+        except LedgerUnavailable as exc:
+            internal_fault("ledger", exc)
+            return True
+        _log.error(OF_ANOTHER_TEAM)
+        return False
 
     def confirm(self) -> None:
         """The server says that nothing has changed."""
@@ -265,6 +322,19 @@ def _text(value: object) -> str | None:
 
 def _texts(value: object) -> list[str]:
     return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
+
+
+def is_needed(ledger: LeasedLedger) -> bool:
+    """Whether leases of budgets that are there no more are still to be seen to. Those in a file are seen to
+    with whatever ledger has it open."""
+    return ledger.is_waited_for or (not ledger.leases.is_shared and not ledger.is_given_back)
+
+
+def is_left(ledger: LeasedLedger) -> bool:
+    """Whether something is leased in a file that can be read."""
+    with suppress(LedgerUnavailable):
+        return not ledger.is_given_back
+    return False
 
 
 def leases_of(local: Ledger) -> Leases | None:

@@ -15,8 +15,10 @@ from typing import Any
 
 from ... import _json
 
-__all__ = ["Kept", "name_of"]
+__all__ = ["PREFIX", "Kept", "name_of"]
 
+PREFIX = "server-"
+"""Of the names of files."""
 MAX_BYTES = 64 << 20
 
 
@@ -24,7 +26,7 @@ def name_of(url: str, key: str) -> str:
     """What files of this server and key are called; neither can be read from it."""
     digest = hashlib.blake2b(key.encode(), key=url.encode()[:64], digest_size=12, person=b"aden.kept")
     digest.update(url.encode())
-    return f"server-{digest.hexdigest()}"
+    return f"{PREFIX}{digest.hexdigest()}"
 
 
 class Kept:

@@ -15,7 +15,7 @@ from sqlalchemy import select
 from ...errors import ConfigurationError
 from ...policy.document import from_json
 from ...policy.verdict import iso
-from ..messages import Paths
+from ..messages import TEAM_HEADER, Paths
 from .access import Caller, allowed, storage_of
 from .documents import RULES, accepted, merged
 from .policies import (
@@ -83,7 +83,13 @@ def get_policy(
     spent: bool = True,
 ) -> Response:
     """The policy in force, each budget with what is spent of it, as aden-py reads it. With `spent=false` it
-    is the document as it was written, and changes with it only."""
+    is the document as it was written, and changes with it only. `X-Aden-Team` names the key's team."""
+    answer = _policy(caller, storage, request, policy_id, spent)
+    answer.headers[TEAM_HEADER] = caller.team_id
+    return answer
+
+
+def _policy(caller: Caller, storage: Storage, request: Request, policy_id: str, spent: bool) -> Response:
     with storage.read() as db:
         found = current(db, caller.team_id, policy_id)
         if not spent and _is_same(request, found.etag):
