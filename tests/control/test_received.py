@@ -108,6 +108,14 @@ def test_prices_are_by_lower_case_name_and_alias() -> None:
     assert set(prices) == {"gpt-4o", "gpt-4o-latest", "other"}
     assert prices["gpt-4o-latest"].cached_per_mtok == 1.25
     assert prices["other"].input_per_mtok == 1
+    assert prices.get("unpriced") is None
+    assert len(prices) == 3
+
+
+def test_unusual_prices_count_where_they_can() -> None:
+    amounts = {"a": "2.5", "b": 0, "c": 1e-12, "d": 5e8}
+    prices = read_prices({"pricing": {name: {"input": each, "output": 1} for name, each in amounts.items()}})
+    assert {name: price.input_per_mtok for name, price in prices.items()} == amounts
 
 
 @pytest.mark.parametrize(
@@ -123,6 +131,9 @@ def test_prices_are_by_lower_case_name_and_alias() -> None:
         {"pricing": {"a": {"input": -1, "output": 1}}},
         {"pricing": {"a": {"input": float("nan"), "output": 1}}},
         {"pricing": {"a": {"input": "free", "output": 1}}},
+        {"pricing": {"a": {"input": True, "output": 1}}},
+        {"pricing": {"a": {"input": 1, "output": 1e300}}},
+        {"pricing": {"a": {"input": 1, "output": 1, "cached_input": [1]}}},
         {"pricing": {"a": {"input": 1, "output": 1, "aliases": "b"}}},
     ],
 )

@@ -106,6 +106,25 @@ def test_a_change_of_policy_arrives_within_a_second(server: OurServer, client: o
         client.chat.completions.create(**CALL)
 
 
+def test_a_change_of_prices_arrives_though_nobody_looks(server: OurServer, client: openai.OpenAI) -> None:
+    memory = create_memory_emitter()
+    instrument(options(server, emit_metric=memory))
+    pushed()
+    meter = state.everything
+    assert meter is not None
+    prices = meter.settings.prices
+    server.client.put("/tsdb/pricing", json={"pricing": {"openai/gpt-4o": {"input": 2500, "output": 10000}}})
+    eventually(lambda: prices.version == 1, within=30)
+    client.chat.completions.create(**CALL)
+    server.client.put("/tsdb/pricing", json={"pricing": {"openai/gpt-4o": None}})
+    eventually(lambda: prices.version == 2, within=30)
+    client.chat.completions.create(**CALL)
+    dear, usual = memory.events
+    assert usual.cost_nano_usd
+    assert dear.cost_nano_usd == 1000 * usual.cost_nano_usd
+    assert (dear.price_source, usual.price_source) == ("server", "genai-prices 0.2.3 openai/gpt-4o")
+
+
 def test_a_lost_socket_is_opened_anew(server: OurServer) -> None:
     instrument(options(server))
     pushed()

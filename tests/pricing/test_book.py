@@ -169,3 +169,70 @@ def test_the_data_is_read_at_the_first_use() -> None:
     assert prices._snapshot is None
     prices.find("openai", "gpt-4o", at=NOON)
     assert prices.snapshot is prices.snapshot
+
+
+# -- what a server says ---------------------------------------------------------------------------------
+
+
+class Told(dict[str, Price]):
+    """Notes what it was asked for."""
+
+    def __init__(self, prices: dict[str, Price]) -> None:
+        super().__init__(prices)
+        self.asked: list[str] = []
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.asked.append(key)
+        return super().get(key, default)
+
+
+def told(prices: dict[str, Price], provider: str, model: str, **more: Any) -> UnitPrices:
+    prices_of_all = PriceBook()
+    prices_of_all.tell(prices)
+    return found(prices_of_all.find(provider, model, at=NOON, **more))
+
+
+def test_what_a_server_says_counts_for_the_parts_that_it_names() -> None:
+    prices = told({"gpt-4o": Price(5, 20)}, "openai", "gpt-4o-2024-08-06")
+    listed = found(PriceBook().find("openai", "gpt-4o", at=NOON))
+    assert prices.cost(TEXT) == 25_000_000_000
+    assert prices.rates["cached"] == listed.rates["cached"]
+    assert (prices.source, prices.provider, prices.model) == ("server", "openai", "gpt-4o")
+
+
+def test_a_price_of_one_provider_counts_for_it_alone() -> None:
+    of_one = {"openai/gpt-4o": Price(5, 20), "gpt-4o": Price(6, 20)}
+    assert told(of_one, "openai", "gpt-4o").cost(TEXT) == 25_000_000_000
+    assert told(of_one, "github-copilot", "gpt-4o").cost(TEXT) == 26_000_000_000
+    assert told({"nobody/new": Price(1, 1)}, "nobody", "new").cost(TEXT) == 2_000_000_000
+
+
+def test_what_a_server_says_as_the_data_do_is_from_the_data() -> None:
+    for same in (Price(2.5, 10), Price(2.5, 10, 1.25)):
+        assert told({"gpt-4o": same}, "openai", "gpt-4o").source == "genai-prices 0.2.3 openai/gpt-4o"
+    # Cached tokens without a price are charged as input.
+    listed = found(PriceBook().find("openai", "gpt-4", at=NOON))
+    assert "cached" not in listed.rates
+    assert told({"gpt-4": Price(30, 60, 30)}, "openai", "gpt-4").source == listed.source
+    assert told({"gpt-4": Price(40, 60, 30)}, "openai", "gpt-4").rates["cached"] == 30_000_000
+
+
+def test_a_server_says_nothing_of_tiers() -> None:
+    batch = told({"gpt-4o": Price(5, 20)}, "openai", "gpt-4o", batch=True)
+    assert batch.source == "genai-prices 0.2.3 openai/gpt-4o batch"
+
+
+def test_the_user_s_own_price_counts_before_a_server_s() -> None:
+    own = PriceBook({"openai/gpt-4o": Price(1, 1)})
+    own.tell({"openai/gpt-4o": Price(5, 20)})
+    assert found(own.find("openai", "gpt-4o", at=NOON)).source == "override"
+
+
+def test_a_server_s_prices_are_asked_for_what_a_call_needs() -> None:
+    prices, all_told = PriceBook(), Told({"gpt-4o": Price(5, 20), "o1": Price(1, 1)})
+    assert prices.find("openai", "gpt-4o", at=NOON) is not None
+    prices.tell(all_told)
+    assert (prices.version, all_told.asked) == (1, [])
+    for _ in range(3):
+        assert found(prices.find("openai", "gpt-4o", at=NOON)).source == "server"
+    assert len(all_told.asked) <= 10

@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from aden_transport.control.agent.received import read_prices
 from aden_transport.control.server.pricing import Pricing
 from aden_transport.control.server.storage import ANY, Storage
 from aden_transport.events import NormalizedUsage
+from aden_transport.pricing import PriceBook
+from aden_transport.pricing.snapshot import bundled
 
 from .kit import Team, new_team
 
@@ -72,6 +75,44 @@ def test_a_team_s_own_prices_come_first_and_are_in_the_audit(
     assert pricing(client)["gpt-4o"]["input"] == 2.5
     other = new_team(storage)
     assert pricing(client, headers=dict(other.headers))["openai/o1"]["input"] == 15
+
+
+def test_a_client_with_data_as_new_gets_the_team_s_own_alone(client: TestClient) -> None:
+    own = {"input": 1, "output": 2, "aliases": []}
+    client.put("/tsdb/pricing", json={"pricing": {"mine": own}})
+    as_of = bundled().as_of
+    for known in (as_of, "9999-01-01"):
+        assert pricing(client, params={"as_of": known}) == {"mine": own}
+    assert pricing(client)["gpt-4o"]["input"] == 2.5
+
+
+def test_a_client_with_older_data_gets_all_prices_by_provider(client: TestClient) -> None:
+    client.put("/tsdb/pricing", json={"pricing": {"openai/gpt-4o": {"input": 1, "output": 2}}})
+    found = pricing(client, params={"as_of": "2024-01-01"})
+    assert found["openai/gpt-4o"]["input"] == 1
+    assert found["openai/o1"]["input"] == 15
+    assert len({name.partition("/")[0] for name in found}) > 20
+    book = PriceBook()
+    book.tell(read_prices({"pricing": found}))
+    now = time.time()
+    for provider, model, source in (
+        ("openai", "gpt-4o", "server"),
+        ("openai", "gpt-4o-mini", "genai-prices"),
+        ("groq", "llama-3.3-70b-versatile", "genai-prices"),
+    ):
+        prices = book.find(provider, model, at=now)
+        assert prices is not None
+        assert prices.source.startswith(source)
+
+
+@pytest.mark.parametrize("params", [{}, {"as_of": "2024-01-01"}, {"as_of": "9999-01-01"}])
+def test_prices_that_are_known_are_not_told_again(client: TestClient, params: dict[str, str]) -> None:
+    first = client.get("/tsdb/pricing", params=params)
+    known = {"If-None-Match": first.headers["etag"]}
+    again = client.get("/tsdb/pricing", params=params, headers=known)
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", first.headers["etag"])
+    client.put("/tsdb/pricing", json={"pricing": {"m": {"input": 1, "output": 1}}})
+    assert client.get("/tsdb/pricing", params=params, headers=known).status_code == 200
 
 
 def test_another_server_hears_of_a_change(client: TestClient, storage: Storage, team: Team) -> None:

@@ -44,6 +44,21 @@ def test_the_policy_comes_at_once_and_at_every_change(pushing: Running) -> None:
         assert int(second["version"]) == int(first["version"]) + 1
 
 
+def test_a_change_of_prices_is_told(pushing: Running) -> None:
+    put(pushing, [{"limit": 1}])
+    with connected(pushing) as socket:
+        receive(socket, "pricing")
+        own = {"input": 1, "output": 2}
+        pushing.ask("PUT", "/tsdb/pricing", {"pricing": {"mine": own}})
+        receive(socket, "pricing")
+        pushing.ask("PUT", "/tsdb/pricing", {"pricing": {"mine": own}})
+        put(pushing, [{"limit": 2}])
+        # Nothing has changed since but the policy.
+        message = json.loads(socket.receive_text(timeout=60))
+        assert (message["type"], message["policy"]["budgets"][0]["limit"]) == ("policy", 2)
+    pushing.ask("PUT", "/tsdb/pricing", {"pricing": {"mine": None}})
+
+
 def test_sums_come_where_they_are_wanted(pushing: Running) -> None:
     put(pushing, [{"limit": 100}])
     with connected(pushing, "?sums=true") as socket:

@@ -50,10 +50,11 @@ class PriceBook:
         """Raised by each change, for those who keep what they found."""
 
     def tell(self, prices: Mapping[str, Price]) -> None:
-        """What a server says models cost, by lower-case name of any provider, in the place of what it said
-        before. It counts before the price data, in the standard tier and for the parts that it names; the
-        user's own prices count before it."""
-        self._told = dict(prices)
+        """What a server says models cost, in the place of what it said before: by `provider/model`, or by
+        the name of any provider's, in lower case. It counts before the price data, in the standard tier and
+        for the parts that it names; the user's own prices count before it. `prices` is kept as it is, and
+        asked for a price when a call needs it."""
+        self._told = prices
         self._held = {}
         self.version += 1
 
@@ -122,19 +123,26 @@ class PriceBook:
         match = self.snapshot.find_model(provider_id, model) if provider_id is not None else None
         asked = self.snapshot.provider_id(provider) or provider.lower().strip()
         aliases = (name.lower(), model, *((match.name, match.model.id.lower()) if match else ()))
-        overridden = self._overridden(dict.fromkeys((asked, provider_id or asked)), dict.fromkeys(aliases))
+        owners = dict.fromkeys((asked, provider_id or asked))
+        overridden = self._overridden(owners, dict.fromkeys(aliases))
         if overridden is not None:
             return overridden, _ALWAYS
-        told = next((price for alias in aliases if (price := self._told.get(alias)) is not None), None)
+        told = self._told_of(owners, aliases)
         if match is None:
             return (None if told is None else _told(told, {}, asked, model)), _ALWAYS
         span = unchanged(_whens(match.model), at)
         tiers = _tiers(service_tier, batch)
         listed = _listed(match, at, _Asked(tiers, details), self.snapshot)
-        if told is not None and not tiers:
+        if told is not None and not tiers and (listed is None or _differs(told, listed.rates)):
             rates = {} if listed is None else listed.rates
             return _told(told, rates, match.owner, match.model.id), span
         return listed, span
+
+    def _told_of(self, owners: Iterable[str], aliases: Iterable[str]) -> Price | None:
+        if not self._told:
+            return None
+        names = (*(f"{owner}/{alias}" for alias in aliases for owner in owners), *aliases)
+        return next((price for name in names if (price := self._told.get(name)) is not None), None)
 
     def _overridden(self, owners: Iterable[str], aliases: Iterable[str]) -> UnitPrices | None:
         for owner, alias in product(owners, aliases):
@@ -145,8 +153,19 @@ class PriceBook:
 
 def _told(price: Price, rates: Mapping[str, Any], provider: str, model: str) -> UnitPrices:
     """A server's price over that of the data, whose other parts stand: audio, cache writes, long prompts."""
-    new = {name: rate for name, rate in price.rates().items() if rate != _base(rates.get(name))}
-    return UnitPrices({**rates, **new}, provider=provider, model=model, source=SERVER)
+    return UnitPrices({**rates, **_new(price, rates)}, provider=provider, model=model, source=SERVER)
+
+
+def _differs(price: Price, rates: Mapping[str, Any]) -> bool:
+    return bool(_new(price, rates))
+
+
+def _new(price: Price, rates: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The rates of `price` that say something else than `rates`."""
+    told = price.rates()
+    # Cached tokens without a price of their own are charged as input.
+    known = {"cached": told["input"], **rates}
+    return {name: rate for name, rate in told.items() if rate != _base(known.get(name))}
 
 
 def _base(rate: Any) -> Any:

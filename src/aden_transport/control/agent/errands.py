@@ -247,7 +247,10 @@ class Errands:
 
         in_force = self._agent.in_force
         headers = {"if-none-match": in_force.prices_etag} if in_force.prices_etag else {}
-        answer = await self._server.get(Paths.pricing, headers=headers, most=MAX_POLICY)
+        # A server of ours tells what differs from prices as new as these.
+        as_of = await self._off_loop(_as_of) if self._agent.session.is_ours else None
+        path = f"{Paths.pricing}?as_of={as_of}" if as_of else Paths.pricing
+        answer = await self._server.get(path, headers=headers, most=MAX_POLICY)
         if answer.status != 304:
             await self._off_loop(partial(self._take_prices, answer))
 
@@ -403,6 +406,13 @@ class Errands:
         agent.last_error = agent.silent_since = None
         told = encodings_of(answer.headers.get("accept-encoding"))
         return Reply(answer.status, encodings=OURS if told is None and answer.is_ours else told)
+
+
+def _as_of() -> str:
+    """The date of our price data."""
+    from ...pricing.snapshot import bundled
+
+    return bundled().as_of
 
 
 def health_of(state: str) -> Health:

@@ -26,7 +26,7 @@ from ...policy.index import ledger_key
 from ...pricing import PriceBook
 from .former import Former
 from .kept import Kept
-from .received import ReceivedPolicy, is_older, read_policy, read_prices, with_other_sums
+from .received import Prices, ReceivedPolicy, is_older, read_policy, read_prices, with_other_sums
 from .sums import OthersSums
 
 __all__ = ["InForce"]
@@ -60,6 +60,8 @@ class InForce:
         self.is_ours = False
         self._prices: Mapping[str, Any] = {}
         """As they came."""
+        self._told = Prices({})
+        """The same, read."""
         self._sums = OthersSums({})
         self._complaint = ""
         self.on_leases: Callable[[], object] | None = None
@@ -112,8 +114,8 @@ class InForce:
     def attach(self, budgets: Budgets | None, book: PriceBook) -> None:
         """Have these judged and priced by what the server says, from now on."""
         self._books.add(book)
-        if self._prices:
-            self._tell_prices(book)
+        if self._told:
+            book.tell(self._told)
         if budgets is None:
             return
         with self._lock:
@@ -139,7 +141,7 @@ class InForce:
                 self.received = read_policy(kept["policy"], expected=not self.is_ours)
                 self.etag = _text(kept.get("etag"))
             if isinstance(kept.get("prices"), Mapping):
-                read_prices(kept["prices"])
+                self._told = read_prices(kept["prices"])
                 self._prices = kept["prices"]
                 self.prices_etag = _text(kept.get("prices_etag"))
             self.team = _text(kept.get("team"))
@@ -240,18 +242,17 @@ class InForce:
     def take_prices(self, told: Any, *, etag: str | None) -> bool:
         """Prices have come; whether they count now."""
         try:
-            read_prices(told)
+            found = read_prices(told)
         except ConfigurationError as exc:
             self._complain(f"The control server's prices cannot be used, the last good ones stay: {exc}")
             return False
-        self._prices, self.prices_etag = told, etag
-        for book in list(self._books):
-            self._tell_prices(book)
+        # What books have found is looked up anew after they were told.
+        is_news = (found or self._told) and told != self._prices
+        self._prices, self._told, self.prices_etag = told, found, etag
+        for book in list(self._books) if is_news else ():
+            book.tell(found)
         self.keep()
         return True
-
-    def _tell_prices(self, book: PriceBook) -> None:
-        book.tell(read_prices(self._prices))
 
     def _complain(self, message: str) -> None:
         if message != self._complaint:

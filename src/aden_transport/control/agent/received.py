@@ -12,13 +12,14 @@ from ...policy import Budget, Policy, Terms
 from ...policy.document import parse
 from ...pricing import Price
 
-__all__ = ["ReceivedPolicy", "is_older", "read_policy", "read_prices", "with_other_sums"]
+__all__ = ["Prices", "ReceivedPolicy", "is_older", "read_policy", "read_prices", "with_other_sums"]
 
 TIMES = ("updated_at", "updatedAt")
 SUMS = ("spent", "current_spend_usd", "currentSpendUsd")
 MAX_MODELS = 20_000
 MAX_ALIASES = 100
 MAX_NAME = 256
+AMOUNTS = ("input", "output", "cached_input")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,27 +123,56 @@ def _time(text: str | None) -> datetime | None:
     return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
-def read_prices(told: Any) -> dict[str, Price]:
+class Prices(Mapping[str, Price]):
+    """What models cost, by name in lower case; a price is made of what was told when it is looked up."""
+
+    def __init__(self, rows: Mapping[str, Mapping[str, Any]]) -> None:
+        self._rows = rows
+
+    def __getitem__(self, name: str) -> Price:
+        return _price(self._rows[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
+def read_prices(told: Any) -> Prices:
     """`{"pricing": {model: {"input", "output", "cached_input", "aliases"}}}`, dollars per million tokens, as
-    prices by model, names in lower case.
+    prices by model and alias.
 
     Raises: ConfigurationError where any of it cannot be used.
     """
     models = told.get("pricing") if isinstance(told, Mapping) else None
     if not isinstance(models, Mapping) or len(models) > MAX_MODELS:
         raise ConfigurationError(f"The prices cannot be used: give an object of at most {MAX_MODELS} models")
-    prices: dict[str, Price] = {}
-    aliased: dict[str, Price] = {}
+    rows: dict[str, Mapping[str, Any]] = {}
+    aliased: dict[str, Mapping[str, Any]] = {}
     for model, row in models.items():
         if not isinstance(model, str) or not 0 < len(model) <= MAX_NAME or not isinstance(row, Mapping):
             raise ConfigurationError("The prices cannot be used: a model has no name or no prices")
         if row.get("input") is None or row.get("output") is None:
             continue
-        price = prices[model.lower()] = Price(row["input"], row["output"], row.get("cached_input"))
+        if not all(_is_plain(row.get(name)) for name in AMOUNTS):
+            _price(row)
+        rows[model.lower()] = row
         aliases = row.get("aliases") or ()
         if not isinstance(aliases, (list, tuple)) or len(aliases) > MAX_ALIASES:
             raise ConfigurationError(f"The prices cannot be used: {model[:64]!r} has no list of aliases")
         for alias in aliases:
             if isinstance(alias, str) and 0 < len(alias) <= MAX_NAME:
-                aliased.setdefault(alias.lower(), price)
-    return {**aliased, **prices}
+                aliased.setdefault(alias.lower(), row)
+    return Prices({**aliased, **rows})
+
+
+def _price(row: Mapping[str, Any]) -> Price:
+    return Price(row["input"], row["output"], row.get("cached_input"))
+
+
+def _is_plain(amount: object) -> bool:
+    """Whether it can be used, so far as a look tells."""
+    if type(amount) is float or type(amount) is int:
+        return not amount or 1e-9 <= amount <= 1e6
+    return amount is None

@@ -55,7 +55,7 @@ PRICES_S = 3600.0
 """Between two looks at the prices, where the server does not tell of a change."""
 PUSHED = 10.0
 """So many polling intervals pass between two looks for a policy whose changes are pushed."""
-HURRY_S: Mapping[Task, float] = {"policy": 0.2, "pricing": 5.0}
+HURRY_S: Mapping[Task, float] = {"policy": 0.2, "pricing": 1.0}
 """Between two of these that are called for, whoever calls."""
 LEAST_S = 0.02
 """Between two tries, whatever the draw."""

@@ -32,7 +32,7 @@ from .policies import (
 )
 from .storage import Storage
 from .tables import policies
-from .wire import MAX_DEPTH, Answer, Fault, depth_of, read_body
+from .wire import MAX_DEPTH, Answer, Fault, depth_of, is_same, read_body, unchanged
 
 __all__ = ["named", "policy_of", "router"]
 
@@ -92,12 +92,12 @@ def get_policy(
 def _policy(caller: Caller, storage: Storage, request: Request, policy_id: str, spent: bool) -> Response:
     with storage.read() as db:
         found = current(db, caller.team_id, policy_id)
-        if not spent and _is_same(request, found.etag):
-            return _unchanged(found.etag)
+        if not spent and is_same(request, found.etag):
+            return unchanged(found.etag)
         answer = Answer(told_with_spent(db, found, time.time()) if spent else told_exactly(found))
     etag = hashlib.sha256(bytes(answer.body)).hexdigest()[:32] if spent else found.etag
-    if _is_same(request, etag):
-        return _unchanged(etag)
+    if is_same(request, etag):
+        return unchanged(etag)
     answer.headers["ETag"] = f'"{etag}"'
     answer.headers["Cache-Control"] = "no-cache"
     return answer
@@ -134,8 +134,8 @@ def get_one_policy(caller: Reader, storage: Database, policy_id: str, request: R
     """One policy, as `GET /v1/control/policy?spent=false` gives it."""
     with storage.read() as db:
         found = current(db, caller.team_id, named(policy_id))
-    if _is_same(request, found.etag):
-        return _unchanged(found.etag)
+    if is_same(request, found.etag):
+        return unchanged(found.etag)
     return Answer(told_exactly(found), headers={"ETag": f'"{found.etag}"', "Cache-Control": "no-cache"})
 
 
@@ -229,12 +229,3 @@ def _version(row: Any) -> dict[str, Any]:
         "deleted": row.etag == DELETED,
         "document": document,
     }
-
-
-def _is_same(request: Request, etag: str) -> bool:
-    given = request.headers.get("if-none-match", "")
-    return given.strip() == "*" or f'"{etag}"' in given
-
-
-def _unchanged(etag: str) -> Response:
-    return Response(status_code=304, headers={"ETag": f'"{etag}"', "Cache-Control": "no-cache"})

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Annotated, Any, NamedTuple
 
 import orjson
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query, Request
 from sqlalchemy import Connection, delete, select
 from starlette.requests import HTTPConnection
+from starlette.responses import Response
 
 from ...events import NormalizedUsage
 from ...pricing import Price, PriceBook, UnitPrices
@@ -20,9 +22,9 @@ from . import audit
 from .access import Caller, allowed, storage_of
 from .storage import Notice, Storage
 from .tables import prices as table
-from .wire import Body, Fault
+from .wire import Answer, Body, Fault, is_same, unchanged
 
-__all__ = ["Pricing", "TeamPrices", "router"]
+__all__ = ["Pricing", "TeamPrices", "own_prices", "router", "state_of"]
 
 router = APIRouter(tags=["pricing"])
 
@@ -115,16 +117,37 @@ def own_prices(db: Connection, team_id: str) -> dict[str, dict[str, Any]]:
     return {model: orjson.loads(document) for model, document in rows}
 
 
+def state_of(own: Mapping[str, Any]) -> str:
+    """Another for other prices."""
+    return hashlib.sha256(orjson.dumps(own, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
+
+
 @router.get(Paths.pricing)
 def get_pricing(
+    request: Request,
     caller: Annotated[Caller, Depends(allowed("read"))],
+    storage: Annotated[Storage, Depends(storage_of)],
     pricing: Annotated[Pricing, Depends(pricing_of)],
-) -> dict[str, Any]:
-    """US dollars per million tokens, the team's own prices first."""
-    now = time.time()
-    own = pricing.of(caller.team_id, now).own
-    listed = _listed(pricing.book, int(now // 3600))
-    return {"pricing": {**own, **{name: entry for name, entry in listed.items() if name not in own}}}
+    as_of: Annotated[str | None, Query(max_length=32)] = None,
+) -> Response:
+    """US dollars per million tokens, the team's own prices first. With `as_of`, the date of the price data
+    that a client of ours has of its own, they are by `provider/model`, and those of our data are left out
+    where the client's are as new."""
+    # Not as they are remembered: who was told of a change gets what has changed.
+    with storage.read() as db:
+        found = own_prices(db, caller.team_id)
+    book, hour = pricing.book, int(time.time() // 3600)
+    if as_of is None:
+        found |= {name: entry for name, entry in _listed(book, hour).items() if name not in found}
+    elif as_of < book.snapshot.as_of:
+        found = {**_listed_apart(book, hour), **found}
+    answer = Answer({"pricing": found})
+    etag = hashlib.sha256(bytes(answer.body)).hexdigest()[:32]
+    if is_same(request, etag):
+        return unchanged(etag)
+    answer.headers["ETag"] = f'"{etag}"'
+    answer.headers["Cache-Control"] = "no-cache"
+    return answer
 
 
 @router.put(Paths.pricing)
@@ -241,23 +264,39 @@ def _price(entry: Mapping[str, Any]) -> Price:
 def _listed(book: PriceBook, hour: int) -> Mapping[str, dict[str, Any]]:
     """The book's prices of text, as of an hour: names that begin alike by falling length, since Aden's client
     takes the first that its model begins with."""
+    found: dict[str, dict[str, Any]] = {}
+    for _, name, shown, aliases in _of_text(book, hour):
+        found.setdefault(name, {**shown, "aliases": aliases})
+    return {name: found[name] for name in sorted(found, key=lambda name: (-len(name), name))}
+
+
+@lru_cache(maxsize=2)
+def _listed_apart(book: PriceBook, hour: int) -> Mapping[str, dict[str, Any]]:
+    """The same by provider and model, as several may list one."""
+    return {
+        f"{provider}/{name}": {**shown, "aliases": [f"{provider}/{alias}" for alias in aliases]}
+        for provider, name, shown, aliases in _of_text(book, hour)
+    }
+
+
+def _of_text(book: PriceBook, hour: int) -> Iterator[tuple[str, str, dict[str, Any], list[str]]]:
+    """Provider, model, prices and the model's other names."""
     snapshot = book.snapshot
     snapshot.read_all()
-    found: dict[str, dict[str, Any]] = {}
     for provider in (*FIRST, *[name for name in snapshot.providers() if name not in FIRST]):
         for model in snapshot.models_of(provider):
             prices = book.find(provider, model.id, at=hour * 3600.0)
             if prices is not None and "input" in prices.rates and "output" in prices.rates:
-                found.setdefault(model.id.lower(), _shown(prices, model.id.lower(), model.clause))
-    return {name: found[name] for name in sorted(found, key=lambda name: (-len(name), name))}
+                name = model.id.lower()
+                exact = [part[1:] for part in _parts(model.clause) if part.startswith("=")]
+                yield provider, name, _shown(prices), [alias for alias in exact if alias != name]
 
 
-def _shown(prices: UnitPrices, name: str, clause: Any) -> dict[str, Any]:
+def _shown(prices: UnitPrices) -> dict[str, Any]:
     rates = prices.rates
     shown = {"input": _dollars(rates["input"]), "output": _dollars(rates["output"])}
     shown["cached_input"] = _dollars(rates.get("cached", rates["input"]))
-    exact = [part[1:] for part in _parts(clause) if part.startswith("=")]
-    return {**shown, "aliases": [alias for alias in exact if alias != name]}
+    return shown
 
 
 def _parts(clause: Any) -> list[str]:

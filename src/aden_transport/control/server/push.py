@@ -1,7 +1,8 @@
 """The WebSocket: what has changed is told at once, and events may come the same way.
 
 The server says `{"type": "policy", "policy", "version", "etag"}` when the socket opens and at every change
-(`{"type": "changed", "version", "etag"}`, where it is too large for a frame), with `?sums=true` also
+(`{"type": "changed", "version", "etag"}`, where it is too large for a frame), and likewise
+`{"type": "pricing"}`, that prices are to be fetched. With `?sums=true` it also says
 `{"type": "sums", "budgets": […]}`: those that have moved, at most four times a second. The client may send
 the objects of Aden's events, one a message, or `{"type": "events", "events": […]}`; each is answered by
 `{"type": "taken", "processed", "refused"}` or `{"type": "error", "error", "message"}`.

@@ -21,6 +21,7 @@ from ..._json import dumps
 from ..messages import MAX_FRAME_BYTES
 from .budgets import listed
 from .policies import Current, current, told_exactly
+from .pricing import own_prices, state_of
 from .storage import Notice, Storage
 from .wire import Fault
 
@@ -30,8 +31,14 @@ LEAST_S = 0.25
 """Between two looks for one room, however much happens."""
 LOOK_S = 1.0
 """Between two looks at sums that somebody watches: what moves under leases makes no notice."""
+AGAIN_S = 5.0
+"""After a look that failed."""
 MOST_BUDGETS = 500
 """Whose sums are told."""
+TOPICS = frozenset({"policy", "sums", "keys", "prices", "*"})
+"""Of notices."""
+PRICES = dumps({"type": "pricing"}).decode()
+"""The message that prices are to be fetched."""
 
 log = logging.getLogger("aden.server")
 
@@ -46,6 +53,8 @@ class Listener:
         """Keys of the team have changed; its may be one of them."""
         self.etag: str | None = None
         """Of the policy that it was told last."""
+        self.prices: str | None = None
+        """The state of prices that it was told of last."""
         self.seen = 0
         """Of the room's changes of sums."""
 
@@ -61,6 +70,10 @@ class Room:
     etag: str | None = None
     policy: str = ""
     """The message."""
+    prices: str | None = None
+    """The state of the team's own prices; None: it was not read."""
+    reads_prices: bool = True
+    """Whether they may have changed since."""
     sums: dict[str, tuple[int, dict[str, Any]]] = field(default_factory=dict)
     """By budget, with the number of the change that it came with."""
     changes: int = 0
@@ -73,16 +86,22 @@ class Room:
         if self.etag is not None and listener.etag != self.etag:
             listener.etag = self.etag
             out.append(self.policy)
+        if self.prices is not None and listener.prices != self.prices:
+            listener.prices = self.prices
+            out.append(PRICES)
         if listener.watches_sums and listener.seen < self.changes:
             budgets = [told for change, told in self.sums.values() if change > listener.seen]
             listener.seen = self.changes
             out.append(dumps({"type": "sums", "budgets": budgets}).decode())
         return out
 
-    def take(self, etag: str, policy: str | None, budgets: list[dict[str, Any]]) -> None:
-        """The state that was read; `policy` is None where its ETag is known."""
+    def take(self, etag: str, policy: str | None, prices: str | None, budgets: list[dict[str, Any]]) -> None:
+        """The state that was read; `policy` is None where its ETag is known, `prices` where they were not
+        looked at."""
         if policy is not None:
             self.etag, self.policy = etag, policy
+        if prices is not None:
+            self.prices = prices
         moved = [told for told in budgets if self.sums.get(told["id"], (0, {}))[1] != told]
         if moved:
             self.changes += 1
@@ -134,7 +153,7 @@ class Rooms:
     def hear(self, notice: Notice) -> None:
         """A notice of the database."""
         loop = self._loop
-        if loop is not None and notice.topic in ("policy", "sums", "keys", "*"):
+        if loop is not None and notice.topic in TOPICS:
             # The loop may be closed by now.
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(self._call, notice)
@@ -159,6 +178,8 @@ class Rooms:
             if notice.team_id not in ("*", room.team_id):
                 continue
             room.called.set()
+            if notice.topic in ("prices", "*"):
+                room.reads_prices = True
             if notice.topic in ("keys", "*"):
                 for listener in room.listeners:
                     listener.suspected.set()
@@ -168,24 +189,31 @@ class Rooms:
         while room.listeners:
             room.called = anyio.Event()
             watched = any(listener.watches_sums for listener in room.listeners)
+            priced, room.reads_prices = room.reads_prices, False
             try:
-                room.take(*await run_in_threadpool(self._read, room, watched))
+                room.take(*await run_in_threadpool(self._read, room, priced, watched))
             except Fault as exc:
                 room.close(str(exc.body["message"]))
             except Exception:
                 log.exception("what is to be pushed cannot be read")
+                room.reads_prices = room.reads_prices or priced
+                await anyio.sleep(AGAIN_S)
+                room.called.set()
             await anyio.sleep(LEAST_S)
             with anyio.move_on_after(LOOK_S if watched else None):
                 await room.called.wait()
         # Nothing is awaited between the look and this, so that nobody has entered meanwhile.
         self._rooms.pop((room.team_id, room.policy_id), None)
 
-    def _read(self, room: Room, watched: bool) -> tuple[str, str | None, list[dict[str, Any]]]:
+    def _read(
+        self, room: Room, priced: bool, watched: bool
+    ) -> tuple[str, str | None, str | None, list[dict[str, Any]]]:
         with self._storage.read() as db:
             found = current(db, room.team_id, room.policy_id)
             message = None if found.etag == room.etag else _message(found)
+            prices = state_of(own_prices(db, room.team_id)) if priced else None
             budgets = listed(db, found, time.time(), most=MOST_BUDGETS) if watched else []
-        return found.etag, message, budgets
+        return found.etag, message, prices, budgets
 
 
 def _message(found: Current) -> str:

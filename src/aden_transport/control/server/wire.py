@@ -15,7 +15,17 @@ from ..._json import dumps
 from ...framing.content_encoding import decoder_for
 from ..messages import MAX_BATCH_BYTES
 
-__all__ = ["Body", "Fault", "Json", "Answer", "depth_of", "json_body", "object_body"]
+__all__ = [
+    "Answer",
+    "Body",
+    "Fault",
+    "Json",
+    "depth_of",
+    "is_same",
+    "json_body",
+    "object_body",
+    "unchanged",
+]
 
 MAX_BODY_BYTES = MAX_BATCH_BYTES
 """Of a body, as it is sent and when its coding is undone."""
@@ -44,6 +54,16 @@ class Answer(Response):
 
     def render(self, content: Any) -> bytes:
         return dumps(content)
+
+
+def is_same(request: Request, etag: str) -> bool:
+    """Whether the client has what `etag` stands for."""
+    given = request.headers.get("if-none-match", "")
+    return given.strip() == "*" or f'"{etag}"' in given
+
+
+def unchanged(etag: str) -> Response:
+    return Response(status_code=304, headers={"ETag": f'"{etag}"', "Cache-Control": "no-cache"})
 
 
 async def read_body(request: Request) -> bytes:
