@@ -32,12 +32,11 @@ def work_off(
     keys, others = keys_of(operations)
     asked: dict[str, Any] = {
         "keys": [(*key, expires_at) for key, expires_at in keys.items()],
-        "op_ids": list(op_ids),
-        "refs": list(refs),
         "operations": [_json_of(each) for each in operations],
     }
-    if others - keys.keys():
-        asked["others"] = list(others - keys.keys())
+    for name, told in (("op_ids", op_ids), ("refs", refs), ("others", others - keys.keys())):
+        if told:
+            asked[name] = list(told)
     row = db.exec_driver_sql("SELECT work_off(%s::jsonb, %s)", (dumps(asked).decode(), now)).one()
     # Sums of many keys may be more than orjson reads.
     answers, charged = json.loads(row[0])

@@ -1,10 +1,11 @@
 -- Reserves and ends of many calls, one after the other, as `page.py` does them on SQLite. `round_trip.py`
 -- says what is asked for and answered.
 --
--- A scan of a whole table may look cheap where its statistics are old, and never is. What grows with each
--- operation is an array, as all of a jsonb is written anew to add to it.
+-- A scan of a whole table may look cheap where its statistics are old, and never is; planning anew for each
+-- call takes longer than the call. What grows with each operation is an array, as all of a jsonb is written
+-- anew to add to it.
 CREATE FUNCTION work_off(asked jsonb, moment double precision) RETURNS text
-LANGUAGE plpgsql SET enable_seqscan = off SET jit = off AS $function$
+LANGUAGE plpgsql SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $function$
 DECLARE
     most CONSTANT bigint := 9007199254740991;
     wanted jsonb;        -- [team, key, expires_at] of the rows of sums that may change.
@@ -50,21 +51,25 @@ DECLARE
     charged text;
 BEGIN
     -- Whoever makes or ends a hold has locked its keys: what is read of it then is true until the end.
-    SELECT jsonb_agg(jsonb_build_array(team_id, key, expires_at)), count(*) INTO wanted, locked FROM (
-        SELECT DISTINCT ON (team_id, key) team_id, key, expires_at FROM (
-            SELECT told ->> 0, told ->> 1, told -> 2 FROM jsonb_array_elements(asked -> 'keys') AS told
-            UNION ALL
-            SELECT holds.team_id, each ->> 0, each -> 4
-            FROM jsonb_array_elements(asked -> 'op_ids') AS told
-            JOIN holds ON holds.team_id = told ->> 0 AND holds.op_id = told ->> 1,
-            jsonb_array_elements(holds.lines::jsonb) AS each
-            UNION ALL
-            SELECT holds.team_id, each ->> 0, each -> 4
-            FROM jsonb_array_elements(asked -> 'refs') AS told
-            JOIN holds ON holds.team_id = told ->> 0 AND holds.ref = told ->> 1,
-            jsonb_array_elements(holds.lines::jsonb) AS each
-        ) AS touched (team_id, key, expires_at)
-    ) AS told;
+    wanted := asked -> 'keys';
+    IF asked ? 'op_ids' OR asked ? 'refs' THEN
+        SELECT jsonb_agg(jsonb_build_array(team_id, key, expires_at)) INTO wanted FROM (
+            SELECT DISTINCT ON (team_id, key) team_id, key, expires_at FROM (
+                SELECT told ->> 0, told ->> 1, told -> 2 FROM jsonb_array_elements(asked -> 'keys') AS told
+                UNION ALL
+                SELECT holds.team_id, each ->> 0, each -> 4
+                FROM jsonb_array_elements(asked -> 'op_ids') AS told
+                JOIN holds ON holds.team_id = told ->> 0 AND holds.op_id = told ->> 1,
+                jsonb_array_elements(holds.lines::jsonb) AS each
+                UNION ALL
+                SELECT holds.team_id, each ->> 0, each -> 4
+                FROM jsonb_array_elements(asked -> 'refs') AS told
+                JOIN holds ON holds.team_id = told ->> 0 AND holds.ref = told ->> 1,
+                jsonb_array_elements(holds.lines::jsonb) AS each
+            ) AS touched (team_id, key, expires_at)
+        ) AS told;
+    END IF;
+    locked := coalesce(jsonb_array_length(wanted), 0);
     LOOP
         SELECT jsonb_object_agg(found.team_id || ' ' || found.key, found.n),
             array_agg(found.team_id ORDER BY found.n), array_agg(found.key ORDER BY found.n),
@@ -238,26 +243,24 @@ BEGIN
         END LOOP;
     END LOOP;
 
-    WITH changed AS (
-        SELECT * FROM unnest(teams, keys, units, spents, before, helds, expecteds, opened, disputes, expiries)
-            AS told (team_id, key, unit, spent, before, held, expected, opened, disputed, expires_at)
-        WHERE told.unit IS NOT NULL
-    ), written AS (
-        UPDATE sums SET
-            unit = changed.unit,
-            -- No sum leaves the integers that JSON's readers and Lua count exactly.
-            spent = least(changed.spent, most),
-            held = changed.held,
-            expected = changed.expected,
-            holds = sums.holds + changed.opened,
-            disputed = sums.disputed + changed.disputed,
-            expires_at = changed.expires_at,
-            moved_at = moment
-        FROM changed WHERE sums.team_id = changed.team_id AND sums.key = changed.key
-    )
-    SELECT coalesce(jsonb_agg(jsonb_build_array(changed.team_id, changed.key, changed.spent)), '[]')
-    INTO charged
-    FROM changed WHERE changed.spent > changed.before;
-    RETURN '[[' || array_to_string(answers, ', ') || '], ' || charged || ']';
+    UPDATE sums SET
+        unit = changed.unit,
+        -- No sum leaves the integers that JSON's readers and Lua count exactly.
+        spent = least(changed.spent, most),
+        held = changed.held,
+        expected = changed.expected,
+        holds = sums.holds + changed.opened,
+        disputed = sums.disputed + changed.disputed,
+        expires_at = changed.expires_at,
+        moved_at = moment
+    FROM unnest(teams, keys, units, spents, helds, expecteds, opened, disputes, expiries)
+        AS changed (team_id, key, unit, spent, held, expected, opened, disputed, expires_at)
+    WHERE sums.team_id = changed.team_id AND sums.key = changed.key AND changed.unit IS NOT NULL;
+    IF spents <> before THEN
+        SELECT jsonb_agg(jsonb_build_array(told.team_id, told.key, told.spent)) INTO charged
+        FROM unnest(teams, keys, spents, before) AS told (team_id, key, spent, before)
+        WHERE told.spent > told.before;
+    END IF;
+    RETURN '[[' || array_to_string(answers, ', ') || '], ' || coalesce(charged, '[]') || ']';
 END
 $function$;
