@@ -137,3 +137,27 @@ def test_commands_need_no_server_library(server: Running) -> None:
     assert run("policy", "pull", hidden=hidden, **variables).code == 0
     assert httpx2.get(f"{server.url}/health").is_success
     assert NOWHERE not in server.err
+
+
+def test_the_ledger_is_compared_with_the_events(server: Running) -> None:
+    budgets = [{"id": "all", "type": "global", "limit": 100}, {"type": "customer", "name": "*", "limit": 50}]
+    server.ask("PUT", "/v1/control/policies/default", {"budgets": budgets})
+    nothing = ask(server, "reconcile")
+    assert (nothing.code, "agree" in nothing.words) == (0, True)
+    line = {"key": "-|all", "hold": 10**9, "expected": 1}
+    for op_id, cost in (("r1", 250_000_000), ("r2", 1)):
+        held = {"op_id": op_id, "candidates": [[line]], "ttl_s": 60}
+        assert server.ask("POST", "/v1/ledger/reserve", held)["kind"] == "held"
+        server.ask("POST", "/v1/ledger/settle", {"op_id": op_id, "amounts": {"usd": cost}})
+        off = ask(server, "reconcile")
+        assert (off.code, "1 of 1 budgets differ" in off.words) == (1, True)
+        event = {"event_id": op_id, "provider": "openai", "model": "gpt-4o", "cost_nano_usd": cost}
+        server.ask("POST", "/v1/control/events", {"events": [event | {"settled": True}]})
+    exact = ask(server, "reconcile", "--since", "2026-01-01", "--wait", "5")
+    assert exact.code == 0
+    by_model, of_budget = (next(each for each in exact.lines if name in each) for name in ("gpt-4o", "-|all"))
+    assert by_model.split()[1:] == ["openai/gpt-4o", "2", "$0.250000001", "$0.250000001", "$0.00"]
+    assert of_budget.split()[1:] == ["$0.250000001", "$0.00", "$0.250000001", "$0.00", "$0.00"]
+    told = json.loads(ask(server, "reconcile", "--json", "--at", "2026-01-01").stdout)
+    assert (told["exact"], "models" in told) == (True, False)
+    assert ask(server, "reconcile", "--since", "yesterday").code == 2

@@ -74,3 +74,21 @@ def test_what_is_disputed_is_no_difference(client: TestClient) -> None:
     reserve(client, "1", line("-|all"), ttl_s=0)
     client.app.state.ledgers.sweep(time.time() + 1)  # type: ignore[attr-defined]
     assert reconciled(client) == (True, {"-|all": (USD, 0, 0)})
+
+
+def test_calls_are_told_by_day_and_model(client: TestClient) -> None:
+    unknown = event(3, 0.0, settled=True)
+    del unknown["data"]["cost_usd"], unknown["data"]["cost_nano_usd"]
+    unknown["data"] |= {"charged_nano_usd": 7, "model": "gpt-4o-mini"}
+    dearer = event(2, 0.25, settled=True)
+    dearer["data"]["charged_nano_usd"] = USD
+    send(client, event(1, 0.5, settled=True), dearer, unknown)
+    told = client.get("/v1/ledger/reconcile", params={"since": "2026-01-01"}).json()["models"]
+    found = [tuple(each.values())[1:] for each in told]
+    assert found == [
+        ("openai", "gpt-4o", 2, USD * 3 // 2, USD * 3 // 4, 0),
+        ("openai", "gpt-4o-mini", 1, 7, 0, 7),
+    ]
+    for since in ("9999-01-01", "0001-01-01T00:00:00+14:00"):
+        client.get("/v1/ledger/reconcile", params={"since": since, "at": since}).raise_for_status()
+    assert client.get("/v1/ledger/reconcile", params={"at": "noon"}).status_code == 422

@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, str] = {
     "budget": "list, set, correct, reset and freeze the budgets of a control server",
     "agents": "list the programs that report to a control server",
     "events": "watch events arrive at a control server",
+    "reconcile": "compare the sums of a control server's ledger with the events of its calls",
     "report": "add up logged events: calls, cost, and what policies did or would have done",
 }
 """What each command is for, in the order of `--help`."""

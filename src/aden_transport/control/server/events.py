@@ -22,7 +22,7 @@ from .intake import Batch, Taken, read_batch, settle_order, take
 from .policies import current
 from .storage import Storage
 from .tables import events as table
-from .wire import Fault, read_body
+from .wire import Fault, read_body, seconds_of
 
 __all__ = ["ingest", "router"]
 
@@ -113,9 +113,9 @@ def get_events(
     """Events by their time, the latest first."""
     found = _of_team(caller.team_id)
     if start_date is not None:
-        found = found.where(table.c.at >= _seconds(start_date, "start_date"))
+        found = found.where(table.c.at >= seconds_of(start_date, "start_date"))
     if end_date is not None:
-        found = found.where(table.c.at < _seconds(end_date, "end_date"))
+        found = found.where(table.c.at < seconds_of(end_date, "end_date"))
     if event_type is not None:
         found = found.where(table.c.kind == event_type.replace("\0", ""))
     page = found.order_by(table.c.at.desc(), table.c.seq.desc()).limit(limit).offset(offset)
@@ -173,11 +173,3 @@ def _shown(row: Any) -> dict[str, Any]:
     event: dict[str, Any] = orjson.loads(row.body)
     known = {"received_at": datetime.fromtimestamp(row.received_at, UTC).isoformat(), "seq": row.seq}
     return {**event, "event_id": row.event_id, "cost_nano_usd": row.cost_nano, **known}
-
-
-def _seconds(text: str, name: str) -> float:
-    try:
-        found = datetime.fromisoformat(text)
-        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError) as exc:
-        raise Fault(422, "invalid", f"Give {name} as ISO 8601, like 2026-11-22T00:00:00Z.") from exc

@@ -12,13 +12,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from sqlalchemy import Connection, select
 from starlette.requests import HTTPConnection
 
 from ..._json import loads
 from ...attributes import normalized
 from ...policy.index import Index
+from ...policy.verdict import iso
 from ..messages import Paths
 from .access import Caller, allowed, storage_of
 from .expired import unconfirmed
@@ -26,6 +27,7 @@ from .limits import stored
 from .policies import DEFAULT, current
 from .storage import Storage
 from .tables import events, sums
+from .wire import seconds_of
 
 __all__ = ["reconciled", "router"]
 
@@ -79,6 +81,27 @@ def _of_events(db: Connection, team: str, index: Index, now: float) -> tuple[Cou
     return found, doubtful
 
 
+def of_models(db: Connection, team: str, *, since: float, until: float) -> list[dict[str, Any]]:
+    """What the calls of each day and model were charged, and what they cost as far as that is known."""
+    found: dict[tuple[str, str, str], dict[str, int]] = {}
+    columns = events.c.at, events.c.provider, events.c.model, events.c.cost_nano, events.c.charged_nano
+    of = select(*columns).where(events.c.team_id == team, events.c.kind == "metric")
+    for rows in db.execute(of.where(events.c.at >= since, events.c.at <= until)).partitions(AT_ONCE):
+        for row in rows:
+            key = (iso(row.at)[:10], row.provider or "", row.model or "")
+            sums_of = found.setdefault(key, dict.fromkeys(("calls", "charged", "cost", "unconfirmed"), 0))
+            charged = (row.cost_nano if row.charged_nano is None else row.charged_nano) or 0
+            sums_of["calls"] += 1
+            sums_of["charged"] += charged
+            sums_of["cost"] += row.cost_nano or 0
+            # Nobody has said what was used.
+            sums_of["unconfirmed"] += charged if row.cost_nano is None else 0
+    return [
+        {"day": day, "provider": provider, "model": model, **sums_of}
+        for (day, provider, model), sums_of in sorted(found.items())
+    ]
+
+
 class _Windows:
     """Which windows those of `now` are, and when the first of them began."""
 
@@ -113,9 +136,16 @@ def reconcile(
     caller: Annotated[Caller, Depends(allowed("read"))],
     storage: Annotated[Storage, Depends(storage_of)],
     policy_id: str = DEFAULT,
+    at: Annotated[str | None, Query(max_length=40, description="ISO 8601: in the windows of then")] = None,
+    since: Annotated[str | None, Query(max_length=40, description="ISO 8601: models from then on")] = None,
 ) -> dict[str, Any]:
-    """What is spent by the ledger and by the events, in nano-dollars, of each budget in its window."""
+    """What is spent by the ledger and by the events, in nano-dollars, of each budget in its window. With
+    `since`, also what the calls from then on were charged and cost, by day and model."""
+    now = connection.app.state.ledgers.clock()
+    at_s = now if at is None else max(0.0, min(now, seconds_of(at, "at")))
     with storage.read() as db:
-        now = connection.app.state.ledgers.clock()
-        found = reconciled(db, caller.team_id, now=now, policy_id=policy_id)
-    return {"exact": is_exact(found), "budgets": found}
+        found = reconciled(db, caller.team_id, now=at_s, policy_id=policy_id)
+        told: dict[str, Any] = {"exact": is_exact(found), "budgets": found}
+        if since is not None:
+            told["models"] = of_models(db, caller.team_id, since=seconds_of(since, "since"), until=at_s)
+    return told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import orjson
@@ -24,6 +25,7 @@ __all__ = [
     "is_same",
     "json_body",
     "object_body",
+    "seconds_of",
     "unchanged",
 ]
 
@@ -153,3 +155,12 @@ def _unread(coding: str) -> Fault:
         message += " For zstd the server needs Python 3.14, or the package backports.zstd or zstandard."
     # RFC 9110 §15.5.16: the answer says what would have been read.
     return Fault(415, "unsupported_encoding", message, {"Accept-Encoding": ", ".join(read)})
+
+
+def seconds_of(text: str, name: str) -> float:
+    """A time that is asked for, ISO 8601; without a zone it is in UTC. Raises: Fault."""
+    try:
+        found = datetime.fromisoformat(text)
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError) as exc:
+        raise Fault(422, "invalid", f"Give {name} as ISO 8601, like 2026-11-22T00:00:00Z.") from exc
