@@ -193,8 +193,9 @@ def test_the_same_read_timeout(
     for reply in (Reply(delay_ms=60_000), Reply(event_delay_ms=60_000, headers=DATED)):
         provider.push(reply)
         twin.push(reply)
+    timeout = variant.module.Timeout(10.0, read=0.2)
     bare, metered = with_and_without(
-        variant, metering, twin.url + CHAT, provider.url + CHAT, bodies=[STREAM, STREAM], timeout=0.05
+        variant, metering, twin.url + CHAT, provider.url + CHAT, bodies=[STREAM, STREAM], timeout=timeout
     )
     assert metered == bare
     for seen in metered:
