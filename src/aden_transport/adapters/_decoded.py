@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Iterable, Iterator
 from typing import Any
 
 from ..core.exchange import Exchange
-from ..core.observe import StreamObserver
+from ..core.observe import EDGE, StreamObserver
 from ._look import feed, look
 
 __all__ = ["Shown", "shown", "shown_async", "shown_by"]
@@ -85,7 +85,8 @@ def each(pieces: Iterable[bytes], exchange: Exchange, observer: StreamObserver) 
         observer.chunks.append(piece)
         observer.many -= 1
         try:
-            if observer.many < 0 or piece[observer.place] != observer.byte:
+            # A decoder's pieces may have a mebibyte, after many that had a few bytes.
+            if observer.many < 0 or piece[observer.place] != observer.byte or len(piece) > EDGE:
                 observer.many = look(exchange, observer)
         except IndexError:
             observer.many = look(exchange, observer)

@@ -55,11 +55,15 @@ class Word:
             agent.run()
         if agent.in_force.received is not None:
             return True
-        return agent.known.is_set() and self._said != "block"
+        return not self._may_be_heard_yet() and self._said != "block"
+
+    def _may_be_heard_yet(self) -> bool:
+        """Whether calls wait for the server's first word."""
+        agent = self._agent
+        return not agent.known.is_set() and time.monotonic() < agent.started_at + self._options.wait_s
 
     def _before_any_policy(self, money: Money) -> Verdict | None:
-        agent = self._agent
-        if not agent.known.is_set() and time.monotonic() < agent.started_at + self._options.wait_s:
+        if self._may_be_heard_yet():
             return later(money)
         return refused(NO_POLICY) if self._said == "block" else None
 
