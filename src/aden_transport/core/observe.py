@@ -32,8 +32,8 @@ SMALL = 64
 """Pieces of fewer bytes on average are joined, since each is an object of its own."""
 SAMPLE = 2048
 MANY = 64
-"""Pieces between two looks at most. Where they become larger than those before: httpcore's have 64 KiB at most,
-and an event that comes in several is looked at until its last, since they do not end as events do."""
+"""Pieces between two looks at most. Where they become larger than those before: httpcore's have 64 KiB at
+most, and an event that comes in several is looked at until its last, since they do not end as events do."""
 MANY_SAMPLES = 32
 """How many are kept of the middle of a stream at most, of `SAMPLE` bytes."""
 FIRST_EVENTS = 1
