@@ -40,7 +40,8 @@ __all__ = [
     "unconfirmed",
 ]
 
-STORED = tuple(column.name for column in events.columns if column.name not in ("seq", "team_id", "event_id"))
+KEPT = ("seq", "team_id", "event_id", "received_at")
+STORED = tuple(column.name for column in events.columns if column.name not in KEPT)
 EVENT = tuple_(events.c.team_id, events.c.event_id)
 EXPIRED = tuple_(expired.c.team_id, expired.c.event_id)
 
@@ -157,29 +158,33 @@ def correct(
     keys = {(team, part.key): part.expires_at for row in db.execute(of) for part in parts_of(row)}
     if not keys:
         return [], {}
-    # Sums before all else, in the order of their keys; those of erased persons have another name by now.
+    # Sums before all else, in the order of their keys; what was forgotten meanwhile is not made anew.
     here = read_sums(db, keys)
     here = lock(db, {key: expires_at for key, expires_at in keys.items() if key in here})
     rows = db.execute(of.with_for_update()).all()
-    moved: dict[str, list[int]] = {}
-    of_key: dict[str, Charged] = {}
+    moved: dict[str, tuple[Charged, int, int]] = {}
     for row in rows:
         event = late[row.event_id]
-        amounts = _charged(event.settled, event.charged_nano, event.input_tokens, event.output_tokens)
+        _put_in_place(db, team, event, now)
         for part in parts_of(row):
-            spent = 0 if amounts is None else amounts.get(part.unit, part.charged)
-            change = moved.setdefault(part.key, [0, 0])
-            change[0] += spent - part.charged
-            change[1] -= part.disputed
-            of_key[part.key] = part
-        values = {name: getattr(event, name) for name in STORED if name != "received_at"}
-        this = (events.c.team_id == team) & (events.c.event_id == row.event_id)
-        db.execute(update(events).where(this).values(received_at=now, **values))
+            if (team, part.key) in here:
+                _, spent, disputed = moved.get(part.key, (part, 0, 0))
+                moved[part.key] = part, spent + _spent(event, part) - part.charged, disputed - part.disputed
     db.execute(delete(expired).where(expired.c.team_id == team, expired.c.op_id.in_([r.op_id for r in rows])))
-    changes = {key: change for key, change in sorted(moved.items()) if (team, key) in here}
-    _add(db, [(team, of_key[key], change[0], change[1]) for key, change in changes.items()], now)
-    more = {key: here[team, key].spent + change[0] for key, change in changes.items() if change[0] > 0}
+    _add(db, [(team, *each) for _, each in sorted(moved.items())], now)
+    more = {key: here[team, key].spent + spent for key, (_, spent, _) in moved.items() if spent > 0}
     return [late[row.event_id] for row in rows], more
+
+
+def _spent(event: Incoming, part: Charged) -> int:
+    amounts = _charged(event.settled, event.charged_nano, event.input_tokens, event.output_tokens)
+    return 0 if amounts is None else amounts.get(part.unit, part.charged)
+
+
+def _put_in_place(db: Connection, team: str, event: Incoming, now: float) -> None:
+    values = {name: getattr(event, name) for name in STORED}
+    this = (events.c.team_id == team) & (events.c.event_id == event.event_id)
+    db.execute(update(events).where(this).values(received_at=now, **values))
 
 
 # -- nobody says anything ---------------------------------------------------------------------------
