@@ -91,10 +91,11 @@ class InForce:
 
     def take_back(self, former: Former) -> None:
         """Have what was leased under a former key of the team reported and given back with this one."""
-        if self.is_ours and former.path.exists():
-            ledger = SqliteLedger(former.path)
-            with self._lock:
-                self._former = {former.path: LeasedLedger(ledger, FileLeases(ledger)), **self._former}
+        if not self.is_ours or former.path in self._former or not former.path.exists():
+            return
+        ledger = SqliteLedger(former.path)
+        with self._lock:
+            self._former = {**self._former, former.path: LeasedLedger(ledger, FileLeases(ledger))}
 
     def close(self) -> None:
         """Let go of files that are of no budgets."""
