@@ -46,7 +46,7 @@ def test_a_life(server: Running) -> None:
         waiter.join()
         assert answers[0]["events"] == []
         with pytest.raises(HTTPXWSException):
-            socket.receive_text(timeout=60)
+            receive(socket, "no kind")
     assert server.err == ""
 
 
