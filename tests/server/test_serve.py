@@ -36,7 +36,9 @@ def test_a_life(server: Running) -> None:
     other = {"Authorization": f"Bearer {made.stdout.split()[-1]}"}
     assert httpx2.get(f"{server.url}/v1/control/policy", headers=other).json()["budgets"] == []
     with connected(server) as socket:
+        # All that is told of the state of now, so that nothing but the end is left.
         receive(socket, "policy")
+        receive(socket, "pricing")
         answers: list[Any] = []
         waiter = threading.Thread(target=_wait, args=(server, answers))
         waiter.start()
