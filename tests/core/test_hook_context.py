@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from aden_transport import BeforeRequestContext
+from aden_transport._guard import fault_counts, reset_faults
 from aden_transport.core.hook_context import NAMES, context_of, unread_context_of
 
 from .kit import Bench, wire
@@ -41,6 +42,14 @@ def test_an_unread_context_is_copied_as_any_other() -> None:
     assert copy.copy(unread_context_of(exchange)) == whole
     assert replace(unread_context_of(exchange), model="other") == replace(whole, model="other")
     assert asdict(unread_context_of(exchange)) == asdict(whole)
+
+
+def test_a_fault_of_ours_in_the_estimate_is_nobody_elses(monkeypatch: pytest.MonkeyPatch) -> None:
+    exchange = Bench().open(wire(HELLO))
+    monkeypatch.setattr(exchange.settings, "prices", None)
+    assert context_of(exchange).estimated_cost_usd is None
+    assert fault_counts() == {"estimate:AttributeError": 1}
+    reset_faults()
 
 
 def test_what_a_context_does_not_have_is_said() -> None:

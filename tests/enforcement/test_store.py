@@ -28,7 +28,7 @@ from aden_transport.meter import state
 from aden_transport.options import MeterOptions
 
 from ..ledger.redis_server import RedisServer
-from .kit import HELLO, Enforced, enforced
+from .kit import HELLO, Enforced, address, enforced
 
 POLICY = {"type": "global", "period": "none", "limit": 1.0, "limitAction": "block"}
 TIMEOUT_MS = 100.0
@@ -131,21 +131,25 @@ def test_a_file_that_another_process_locks(path: Path, colour: str, said: str) -
             assert call(run) is (said == "allow")
         assert len(run.events) == 2
         assert run.events[-1].hold_nano_usd is None
+        assert ("store_timeout_ms" in (run.events[-1].error or "")) is (said == "block")
         assert fault_counts().get("ledger:LedgerUnavailable", 0) >= 1
 
 
+@pytest.mark.parametrize("store", ["sqlite", "redis"])
 @pytest.mark.parametrize("colour", COLOURS)
-def test_a_call_that_has_ended_is_in_nobody_s_way(path: Path, colour: str) -> None:
+def test_a_call_that_has_ended_is_in_nobody_s_way(path: Path, colour: str, store: str) -> None:
     """Also while the store was not told that it has."""
     call = COLOURS[colour]
-    with enforced(POLICY, ledger=sqlite_url(path), store_timeout_ms=PATIENT_MS) as run:
+    with enforced(POLICY, ledger=address(store, path.parent), store_timeout_ms=PATIENT_MS) as run:
         ask(run)
         (event,) = run.events
         assert event.hold_nano_usd is not None
         assert event.cost_nano_usd is not None
         fits_after = (event.hold_nano_usd + event.cost_nano_usd) / 1e9
     tight = {**POLICY, "limit": fits_after}
-    with enforced(tight, ledger=sqlite_url(path.with_name("behind")), store_timeout_ms=PATIENT_MS) as run:
+    (path.parent / "behind").mkdir()
+    ledger = address(store, path.parent / "behind")
+    with enforced(tight, ledger=ledger, store_timeout_ms=PATIENT_MS) as run:
         meter = state.everything
         assert meter is not None
         assert meter.budgets is not None

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from .._guard import internal_fault
 from ..attributes import EitherSpelling
 from ..events import BeforeRequestContext
 from .conclude import estimated_cost
@@ -38,7 +40,7 @@ def _field(exchange: Exchange, model: str | None, body: Mapping[str, Any], name:
         case "metadata":
             return EitherSpelling(exchange.metadata) if exchange.metadata else EMPTY
         case "estimated_cost_usd":
-            return estimated_cost(exchange, model, body)
+            return _estimate(exchange, model, body)
         case "provider":
             return exchange.call.vendor.id
         case "operation":
@@ -52,6 +54,14 @@ def _field(exchange: Exchange, model: str | None, body: Mapping[str, Any], name:
         case "timestamp":
             return timestamp(exchange)
     raise AttributeError(name)
+
+
+def _estimate(exchange: Exchange, model: str | None, body: Mapping[str, Any]) -> Decimal | None:
+    try:
+        return estimated_cost(exchange, model, body)
+    except Exception as exc:  # noqa: BLE001 - a refusal is told without it, and a hook asked
+        internal_fault("estimate", exc)
+        return None
 
 
 def timestamp(exchange: Exchange) -> str:

@@ -369,7 +369,7 @@ class Budgets:
     def _has_caught_up(self) -> bool:
         """Whether the store has been told of calls that had ended, and may have stood in the way."""
         thread = self.thread
-        return thread is not None and thread.is_behind and thread.flush(self.timeout_s)
+        return thread is not None and thread.is_behind and thread.catch_up(self.timeout_s)
 
     def _look_around(self, exchange: Exchange, now: float) -> None:
         """At the first call, and from time to time."""
@@ -516,7 +516,11 @@ class Budgets:
         if self.server is None or not alert.key or exchange.fixed is not None:
             return False
         # In the context of the call, whoever calls it: others have nobody told of what they do.
-        tell = partial(copy_context().run, exchange.alert, alert.message, alert.level, alert.budget_id)
+        context = copy_context()
+
+        def tell() -> None:
+            context.run(exchange.alert, alert.message, alert.level, alert.budget_id)
+
         return self.server.tell_once(self.ledger, alert, tell)
 
     def _is_new(self, alert: Alert) -> bool:
@@ -537,7 +541,7 @@ class Budgets:
     def _without_ledger(self, exc: LedgerUnavailable) -> Verdict:
         internal_fault("ledger", exc)
         said = self.index.policy.on_unknown.over(self.unknown).store
-        return Verdict("refuse", "block") if said == "block" else ALLOWED
+        return Verdict("refuse", "block", because=(_no_store(exc),)) if said == "block" else ALLOWED
 
     def _take_back(self, op_id: str, now: float) -> None:
         """A store that did not answer in time may have taken the hold all the same, or take it after the
@@ -658,6 +662,12 @@ def _at_once(work: Callable[[], object]) -> None:
 def _sums_of(matches: Sequence[Match]) -> list[Line]:
     """Lines that ask for nothing but sums."""
     return [Line(match.ledger_key, 0, 0, unit=match.terms.unit, also=older_keys(match)) for match in matches]
+
+
+def _no_store(exc: LedgerUnavailable) -> Explanation:
+    """Why a call is refused whose store does not answer."""
+    remedy = 'give it more time (store_timeout_ms), or set on_unknown["store"] to "allow"'
+    return Explanation("block", "store", detail=str(exc).rstrip(".")[:300], remedy=remedy)
 
 
 def _over(run: budget) -> Verdict:

@@ -120,6 +120,8 @@ class StoreThread:
         """Since it was last idle."""
         self._singly = 0
         """So many of the first ends are told each by itself: one of them cannot be told."""
+        self._rides = False
+        """Whether a question is being asked with ends beside it."""
         self._tries = 0
         self._first_tried_at = 0.0
         self._again_at = 0.0
@@ -164,6 +166,20 @@ class StoreThread:
         passed = _Passed()
         self._put(passed)
         return passed.wait(max(0.0, timeout))
+
+    def catch_up(self, timeout: float) -> bool:
+        """`flush`, also of who is asked on the thread itself, where the ends before are told at once; False
+        where they are told along with what it asks."""
+        if self._thread is not threading.current_thread():
+            return self.flush(timeout)
+        if self._rides:
+            return False
+        deadline = time.monotonic() + timeout
+        while not self._queue.empty():
+            self._sort(self._queue.get())
+        while self._ends and self._again_at <= time.monotonic() < deadline:
+            self._end_first()
+        return not self._ends
 
     def _put(self, item: End | Question | _Passed) -> None:
         self._queue.put(item)
@@ -248,8 +264,12 @@ class StoreThread:
             self._singly = len(ends)
             question.ask()
             return
-        with many.riding(told) as ride:
-            question.ask()
+        self._rides = True
+        try:
+            with many.riding(told) as ride:
+                question.ask()
+        finally:
+            self._rides = False
         if ride.ended is not None:
             self._were_told(ends, ride.ended)
 

@@ -44,7 +44,7 @@ class Explanation:
     """Why something was done, as figures. Amounts are in `unit`, dollars in nano-dollars."""
 
     action: Action
-    cause: Literal["limit", "threshold", "rule", "price", "size", "server"]
+    cause: Literal["limit", "threshold", "rule", "price", "size", "server", "store"]
     budget_id: str | None = None
     """The key of the budget; None of a rule."""
     name: str | None = None
@@ -394,7 +394,7 @@ _VERBS = {"alert": "alert", "throttle": "delayed", "degrade": "degraded", "block
 
 def _head(why: Explanation) -> str:
     verb = _VERBS.get(why.action, why.action)
-    if why.budget_id is None and why.cause == "server":
+    if why.budget_id is None and why.cause in ("server", "store"):
         return ""
     if why.budget_id is None:
         return f"{verb} by a rule:" if why.action == "block" else f"{verb} by a rule,"
