@@ -45,6 +45,7 @@ def test_an_unread_context_is_copied_as_any_other() -> None:
 
 
 def test_a_fault_of_ours_in_the_estimate_is_nobody_elses(monkeypatch: pytest.MonkeyPatch) -> None:
+    reset_faults()
     exchange = Bench().open(wire(HELLO))
     monkeypatch.setattr(exchange.settings, "prices", None)
     assert context_of(exchange).estimated_cost_usd is None

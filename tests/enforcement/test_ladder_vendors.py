@@ -194,7 +194,8 @@ RUNGS = {
     "groq": like_openai("groq", "llama-3.3-70b-versatile", "llama-3.1-8b-instant"),
     "together": like_openai("together", "MiniMaxAI/MiniMax-M3", "MiniMaxAI/MiniMax-M3.1-Flash"),
     "cerebras": like_openai("cerebras", "llama-3.3-70b", "llama3.1-8b"),
-    "deepseek": like_openai("deepseek", "deepseek-reasoner", "deepseek-chat"),
+    # Older models of DeepSeek cost the same at some hours of the day.
+    "deepseek": like_openai("deepseek", "deepseek-v4-pro", "deepseek-v4-flash"),
     "fireworks": like_openai("fireworks", f"{FIREWORKS}deepseek-v4-pro", f"{FIREWORKS}deepseek-v4-flash"),
     "openrouter": like_openai("openrouter", "openai/gpt-4o", "openai/gpt-4o-mini"),
     "perplexity": like_openai("perplexity", "sonar-pro", "sonar"),
