@@ -90,8 +90,8 @@ def test_a_bomb_in_a_bomb_and_one_of_zstd_are_not_unpacked(client: TestClient) -
     ("body", "coding", "status"),
     [
         (b"{}", "gzip", 400),
-        (gzip.compress(b'{"events": []}')[:-4], "gzip", 400),
-        (gzip.compress(b'{"events": []}') + b"more", "gzip", 400),
+        (gzip.compress(b'{"events": []}', mtime=0)[:-4], "gzip", 400),
+        (gzip.compress(b'{"events": []}', mtime=0) + b"more", "gzip", 400),
         (b"{}", "rot13", 415),
         (b"{}", ", ".join(["gzip"] * 9), 415),
         (b"\x00" * 100, "zstd", 400),

@@ -17,6 +17,7 @@ MAX_KNOWN = 1024
 OF_THE_MODEL = (":rawPredict", ":streamRawPredict", "/invoke", "/invoke-with-response-stream")
 """Ends of paths whose bodies are in the format of the model's maker."""
 MESSAGES = "/messages"
+FORMS = (*OF_THE_MODEL, MESSAGES)
 
 
 class Degrades:
@@ -43,7 +44,7 @@ class Degrades:
         if asked is None:
             return "stream body" if wire.body is None and wire.form is None else "no model in the request"
         path = wire.path
-        form = next((end for end in (*OF_THE_MODEL, MESSAGES) if path.endswith(end)), "")
+        form = next(end for end in FORMS if path.endswith(end)) if path.endswith(FORMS) else ""
         key = (call.vendor.id, call.operation.name, call.known_host, form, asked, model, by_policy)
         try:
             return self._known[key]

@@ -141,7 +141,7 @@ class Exchange:
         self.stream = operation.always_streams or (streams is not None and streams(body))
         self.source = current_source()
         self.metadata: Mapping[str, Any] | None = None
-        self._may_change = bool(known.ours) or "metadata" in body or wire.form is not None
+        self._may_change = "metadata" in body or wire.form is not None or len(known.ours) > 0
         if self._may_change or settings.gives_metadata or current_attributes():
             self.metadata = self._gather_metadata()
         self.held = self.pace = self.degraded_from = None
