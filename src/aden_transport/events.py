@@ -536,17 +536,17 @@ class BeforeRequestContext(_ReadLate):
 
     def __getattr__(self, name: str) -> Any:
         """Reached only by fields that are not set yet."""
-        if name not in _CONTEXT_FIELDS:
+        if name not in CONTEXT_FIELDS:
             raise AttributeError(f"BeforeRequestContext has no attribute {name!r}")
         value = self._read(name)
         object.__setattr__(self, name, value)
         return value
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return BeforeRequestContext, tuple([getattr(self, name) for name in _CONTEXT_FIELDS])
+        return BeforeRequestContext, tuple([getattr(self, name) for name in CONTEXT_FIELDS])
 
 
-_CONTEXT_FIELDS = tuple(f.name for f in fields(BeforeRequestContext))
+CONTEXT_FIELDS = tuple(f.name for f in fields(BeforeRequestContext))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ import pytest
 
 from aden_transport import BeforeRequestContext
 from aden_transport._guard import fault_counts, reset_faults
-from aden_transport.core.hook_context import NAMES, context_of, unread_context_of
+from aden_transport.core.hook_context import context_of, unread_context_of
+from aden_transport.events import CONTEXT_FIELDS
 
 from .kit import Bench, wire
 
@@ -22,7 +23,7 @@ def test_fields_that_are_read_late_are_those_that_are_read_at_once() -> None:
     whole = context_of(exchange)
     assert whole.estimated_cost_usd is not None
     assert whole.metadata["tenant"] == "acme"
-    for name in NAMES:
+    for name in CONTEXT_FIELDS:
         assert getattr(unread_context_of(exchange), name) == getattr(whole, name)
     assert unread_context_of(exchange) == whole
     assert repr(unread_context_of(exchange)) == repr(whole)

@@ -11,12 +11,23 @@ import httpx2
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from aden_transport import ControlOptions
 from aden_transport.control.messages import SERVER_HEADER
 from aden_transport.control.server.access import ADMIN, create_key, create_team
 from aden_transport.control.server.app import create_app
 from aden_transport.control.server.storage import Storage
 
-__all__ = ["OurServer"]
+__all__ = ["CALL", "PATIENT_MS", "SLOW", "OurServer"]
+
+CALL: Any = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 20}
+PATIENT_MS = 30_000
+"""However busy the machine, the host's file and the server answer within that."""
+SLOW = ControlOptions(
+    # So that what arrives was not polled for.
+    polling_interval_ms=3_600_000,
+    server_validation_timeout_ms=PATIENT_MS,
+    timeout_ms=PATIENT_MS,
+)
 
 
 class OurServer:

@@ -13,7 +13,6 @@ from sqlalchemy import func, select
 from aden_transport import (
     BudgetExceededError,
     ConfigurationError,
-    ControlOptions,
     MeterOptions,
     create_memory_emitter,
     get_control_agent,
@@ -27,11 +26,8 @@ from aden_transport.control.server.tables import leases
 from aden_transport.testing import FakeProvider
 
 from .original_server import eventually
-from .our_server import OurServer
+from .our_server import CALL, SLOW, OurServer
 
-CALL: Any = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 20}
-SLOW = ControlOptions(polling_interval_ms=3_600_000, server_validation_timeout_ms=30_000, timeout_ms=30_000)
-"""However busy the machine."""
 BUDGET = {"id": "b1", "name": "All", "type": "global", "limit": 1.0, "limitAction": "kill"}
 UNITS = 1_000_000_000
 

@@ -15,7 +15,6 @@ import trio
 from aden_transport import (
     BudgetExceededError,
     ControlAgent,
-    ControlOptions,
     MeterOptions,
     create_memory_emitter,
     get_control_agent,
@@ -29,17 +28,7 @@ from aden_transport.meter import state
 from aden_transport.testing import FakeProvider
 
 from .original_server import eventually
-from .our_server import OurServer
-
-CALL: Any = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 20}
-PATIENT_MS = 30_000
-"""However busy the machine, the host's file and the server answer within that."""
-SLOW = ControlOptions(
-    # So that what arrives was not polled for.
-    polling_interval_ms=3_600_000,
-    server_validation_timeout_ms=PATIENT_MS,
-    timeout_ms=PATIENT_MS,
-)
+from .our_server import CALL, PATIENT_MS, SLOW, OurServer
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ import openai
 import pytest
 
 from aden_transport import (
-    ControlOptions,
     MeterOptions,
     RequestCancelledError,
     create_memory_emitter,
@@ -24,11 +23,8 @@ from aden_transport import (
 from aden_transport.testing import FakeProvider, Reply
 
 from .original_server import OriginalServer
-from .our_server import OurServer
+from .our_server import CALL, SLOW, OurServer
 
-CALL: Any = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 20}
-SLOW = ControlOptions(polling_interval_ms=3_600_000, server_validation_timeout_ms=30_000, timeout_ms=30_000)
-"""However busy the machine."""
 DEGRADE = {
     "allowed": True,
     "action": "degrade",

@@ -6,28 +6,28 @@ a copy: it is known by its asking for a second piece without having had the firs
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..core.exchange import Exchange
 from ..core.observe import EDGE, StreamObserver
 from ._look import feed, look
 
-__all__ = ["Shown", "shown", "shown_async", "shown_by"]
+__all__ = ["Shown", "shown_by"]
 
 
 class Shown:
     """A library's content decoder, in its place in the response."""
 
-    __slots__ = ("_decode", "_decoder", "_exchange", "_is_used", "held", "is_passed_by")
+    __slots__ = ("_decode", "_decoder", "_exchange", "_held", "_is_passed_by", "_is_used")
 
     def __init__(self, decoder: Any, exchange: Exchange) -> None:
         self._decoder = decoder
         self._decode = decoder.decode
         self._exchange = exchange
-        self.held: bytes | None = None
+        self._held: bytes | None = None
         """The latest raw piece, until the client has it decoded."""
-        self.is_passed_by = False
+        self._is_passed_by = False
         """Whether the client reads the raw bytes."""
         self._is_used = False
 
@@ -38,13 +38,13 @@ class Shown:
 
     def decode(self, data: bytes) -> Any:
         """httpx wants bytes, httpx2 an iterator of them."""
-        self.held = None
+        self._held = None
         decoded = self._decode(data)
         if not self._is_used:
-            if self.is_passed_by:
+            if self._is_passed_by:
                 return decoded
             self._is_used = True
-            self._exchange.is_decoded()
+            self._exchange.expect_decoded()
         if decoded.__class__ is bytes:
             feed(self._exchange, decoded)
             return decoded
@@ -64,19 +64,20 @@ class Shown:
     # -- for the body ---------------------------------------------------------------------------------
 
     def pass_raw(self, data: bytes) -> None:
-        """`data` is handed to the client, which has not had the piece before decoded."""
-        self.end()
-        if self.is_passed_by:
+        """`data` is handed to the client."""
+        if self._held is not None:
+            self.end()  # It has not had the piece before decoded.
+        if self._is_passed_by:
             feed(self._exchange, data)
         else:
-            self.held = data
+            self._held = data
 
     def end(self) -> None:
         """No piece follows."""
-        if self.held is not None and not self._is_used:
-            self.is_passed_by = True
-            feed(self._exchange, self.held)
-        self.held = None
+        if self._held is not None and not self._is_used:
+            self._is_passed_by = True
+            feed(self._exchange, self._held)
+        self._held = None
 
 
 def each(pieces: Iterable[bytes], exchange: Exchange, observer: StreamObserver) -> Iterator[bytes]:
@@ -104,39 +105,3 @@ def shown_by(response: Any, exchange: Exchange) -> Shown | None:
     except AttributeError:
         return None
     return made
-
-
-def shown(inner: Any, exchange: Exchange, decoder: Shown) -> Iterator[bytes]:
-    try:
-        for data in inner:
-            if decoder.held is None and not decoder.is_passed_by:
-                decoder.held = data
-            else:
-                decoder.pass_raw(data)
-            yield data
-    except GeneratorExit:
-        raise  # its end is told by close() or the finaliser
-    except BaseException as exc:
-        exchange.fail(exc)
-        raise
-    decoder.end()
-    exchange.receive_eof()
-
-
-async def shown_async(inner: Any, exchange: Exchange, decoder: Shown) -> AsyncGenerator[bytes, None]:
-    take = inner.__anext__
-    while True:
-        try:
-            data = await take()
-        except StopAsyncIteration:
-            break
-        except BaseException as exc:
-            exchange.fail(exc)
-            raise
-        if decoder.held is None and not decoder.is_passed_by:
-            decoder.held = data
-        else:
-            decoder.pass_raw(data)
-        yield data
-    decoder.end()
-    exchange.receive_eof()

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from ..policy.money import amount
 from .screen import Column, Screen, table
 from .server import Server, add_server_arguments, printable
 
@@ -75,16 +76,10 @@ def _show(told: Mapping[str, Any], *, by_model: bool) -> None:
 
 def _budget(one: Mapping[str, Any]) -> list[str]:
     amounts = [one[name] for name in ("spent", "disputed", "events", "unconfirmed", "difference")]
-    return [printable(one["key"]), *map(_dollars, amounts)]
+    return [printable(one["key"]), *map(amount, amounts)]
 
 
 def _model(one: Mapping[str, Any]) -> list[str]:
     name = "/".join(filter(None, (one["provider"], one["model"]))) or "unknown"
     amounts = [one[name] for name in ("charged", "cost", "unconfirmed")]
-    return [printable(f"{one['day']} {name}"), f"{one['calls']:,}", *map(_dollars, amounts)]
-
-
-def _dollars(nano: int) -> str:
-    """Exactly: two decimals, or as many as there are."""
-    whole, rest = divmod(abs(nano), 10**9)
-    return f"{'-' if nano < 0 else ''}${whole:,}.{f'{rest:09}'.rstrip('0').ljust(2, '0')}"
+    return [printable(f"{one['day']} {name}"), f"{one['calls']:,}", *map(amount, amounts)]

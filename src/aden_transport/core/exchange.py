@@ -721,11 +721,11 @@ class Exchange:
     def _receive_terminal(self) -> None:
         self._end(COMPLETE)
 
-    def is_decoded(self) -> None:
+    def expect_decoded(self) -> None:
         """What `feed` is given from here on has no content coding any more."""
         for observer in (self.body_observer, self.stream_observer):
             if observer is not None:
-                observer.is_decoded()
+                observer.expect_decoded()
 
     def observe_failed(self, exc: BaseException) -> Callable[[bytes], None]:
         """Observing raised, which it must not: count it, and let the bytes pass unseen."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._guard import internal_fault
 from ..attributes import EitherSpelling
-from ..events import BeforeRequestContext
+from ..events import CONTEXT_FIELDS, BeforeRequestContext
 from .conclude import estimated_cost
 
 if TYPE_CHECKING:
@@ -20,12 +19,11 @@ if TYPE_CHECKING:
 __all__ = ["context_of", "timestamp", "unread_context_of"]
 
 EMPTY: Mapping[str, Any] = {}
-NAMES = tuple(field.name for field in fields(BeforeRequestContext))
 
 
 def context_of(exchange: Exchange) -> BeforeRequestContext:
     read = partial(_field, exchange, exchange.model, exchange.body)
-    return BeforeRequestContext(**{name: read(name) for name in NAMES})
+    return BeforeRequestContext(**{name: read(name) for name in CONTEXT_FIELDS})
 
 
 def unread_context_of(exchange: Exchange) -> BeforeRequestContext:

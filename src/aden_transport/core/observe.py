@@ -30,10 +30,10 @@ STEP = 8 * 1024
 """How much is parsed at a time, so that what is kept is not there several times over."""
 SMALL = 64
 """Pieces of fewer bytes on average are joined, since each is an object of its own."""
-SAMPLE = 2048
 MANY = 64
 """Pieces between two looks at most. Where they become larger than those before: httpcore's have 64 KiB at
 most, and an event that comes in several is looked at until its last, since they do not end as events do."""
+SAMPLE = 2048
 MANY_SAMPLES = 32
 """How many are kept of the middle of a stream at most, of `SAMPLE` bytes."""
 FIRST_EVENTS = 1
@@ -66,7 +66,7 @@ class BodyObserver:
         for piece in (data,) if self._decoder is None else self._decoder.receive_data(data):
             self._keep(piece)
 
-    def is_decoded(self) -> None:
+    def expect_decoded(self) -> None:
         """What follows, from the first byte on, has been decoded."""
         self._decoder = None
 
@@ -240,7 +240,7 @@ class StreamObserver:
         """Whether pieces may be appended as they come, since nothing has to be decoded."""
         return self._decoder is None
 
-    def is_decoded(self) -> None:
+    def expect_decoded(self) -> None:
         """What follows, from the first byte on, has been decoded."""
         self._decoder = None
 

@@ -172,14 +172,7 @@ class StoreThread:
         where they are told along with what it asks."""
         if self._thread is not threading.current_thread():
             return self.flush(timeout)
-        if self._rides:
-            return False
-        deadline = time.monotonic() + timeout
-        while not self._queue.empty():
-            self._sort(self._queue.get())
-        while self._ends and self._again_at <= time.monotonic() < deadline:
-            self._end_first()
-        return not self._ends
+        return not self._rides and self._work_off(timeout, insists=False)
 
     def _put(self, item: End | Question | _Passed) -> None:
         self._queue.put(item)
@@ -202,12 +195,13 @@ class StoreThread:
             return False
         return True
 
-    def _work_off(self, timeout: float) -> bool:
-        """Without a thread: at the interpreter's end none can be started any more."""
+    def _work_off(self, timeout: float, *, insists: bool = True) -> bool:
+        """Tell all ends here: at the interpreter's end, where no thread can be started any more, or on the
+        thread itself. `insists`: also while the store is away."""
         deadline = time.monotonic() + timeout
         while not self._queue.empty():
             self._sort(self._queue.get())
-        while self._ends and time.monotonic() < deadline:
+        while self._ends and (now := time.monotonic()) < deadline and (insists or now >= self._again_at):
             self._end_first()
         return not self._ends
 

@@ -70,7 +70,7 @@ def _of_events(db: Connection, team: str, index: Index, now: float) -> tuple[Cou
     of = select(*COLUMNS).where(events.c.team_id == team, events.c.kind == "metric")
     for rows in db.execute(of.where(events.c.at >= current_keys.start)).partitions(AT_ONCE):
         for row in rows:
-            amount = row.cost_nano if row.charged_nano is None else row.charged_nano
+            amount = _charged(row)
             if not amount:
                 continue
             for match in index.match(_attributes(row.body), row.at):
@@ -79,6 +79,11 @@ def _of_events(db: Connection, team: str, index: Index, now: float) -> tuple[Cou
                     if row.event_id in doubted:
                         doubtful[match.ledger_key] += amount
     return found, doubtful
+
+
+def _charged(row: Any) -> int:
+    """What a call was charged, else what it cost; 0: nobody knows."""
+    return (row.cost_nano if row.charged_nano is None else row.charged_nano) or 0
 
 
 def of_models(db: Connection, team: str, *, since: float, until: float) -> list[dict[str, Any]]:
@@ -90,7 +95,7 @@ def of_models(db: Connection, team: str, *, since: float, until: float) -> list[
         for row in rows:
             key = (iso(row.at)[:10], row.provider or "", row.model or "")
             sums_of = found.setdefault(key, dict.fromkeys(("calls", "charged", "cost", "unconfirmed"), 0))
-            charged = (row.cost_nano if row.charged_nano is None else row.charged_nano) or 0
+            charged = _charged(row)
             sums_of["calls"] += 1
             sums_of["charged"] += charged
             sums_of["cost"] += row.cost_nano or 0
