@@ -154,8 +154,8 @@ class Family(Driver):
             if loaded:
                 self._pass_loaded(response, exchange, hidden)
                 return
-            encoded = headers.content_encoding is not None and hidden is None
-            decoder = shown_by(response, exchange) if encoded else None
+            decodes = headers.content_encoding is not None or exchange.stream_observer is not None
+            decoder = shown_by(response, exchange) if decodes and hidden is None else None
             response.stream = tee(response.stream, exchange, orphans.queue, hidden, decoder)
             if orphans.thread is None:
                 orphans.watch()

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from itertools import islice, repeat
 from queue import SimpleQueue
+from types import GeneratorType
 from typing import Any
 
 from ..core.exchange import ENDED, Exchange
-from ..core.observe import StreamObserver
 from ..framing.content_encoding import Decoder
+from ._below import below
 from ._decoded import Shown
-from ._look import feed, look
+from ._look import feed
 
 __all__ = ["AsyncTee", "Hidden", "SyncTee"]
 
@@ -95,12 +95,12 @@ class SyncTee(Tee):
         # the connection would be waited for.
         if self._exchange.at_eof:
             return iter(())
-        exchange, observer = self._exchange, self._exchange.stream_observer
+        inner = below(self._inner, "__iter__")[0]
         if self._hidden is not None:
-            return filtered(self._inner, exchange, self._hidden)
-        if observer is not None and observer.plain and self._decoder is None:
-            return collected(self._inner, exchange, observer)
-        return observed(self._inner, exchange, self._decoder)
+            return filtered(inner, self._exchange, self._hidden)
+        if self._decoder is not None:
+            return shown(inner, self._exchange, self._decoder)
+        return observed(inner, self._exchange)
 
     def close(self) -> None:
         try:
@@ -112,49 +112,45 @@ class SyncTee(Tee):
 # Functions, not methods: a generator that referred to its tee would keep it alive until a collection.
 
 
-def observed(inner: Any, exchange: Exchange, decoder: Shown | None = None) -> Iterator[bytes]:
-    """`decoder`: the client's own, which shows us what it makes of the pieces."""
+def observed(inner: Any, exchange: Exchange) -> Iterator[bytes]:
     try:
         for data in inner:
-            if decoder is None:
-                feed(exchange, data)
-            else:
-                decoder.pass_raw(data)
+            feed(exchange, data)
             yield data
     except GeneratorExit:
         raise  # its end is told by close() or the finaliser
     except BaseException as exc:
         exchange.fail(exc)
         raise
-    if decoder is not None:
-        decoder.end()
     exchange.receive_eof()
 
 
-def collected(inner: Any, exchange: Exchange, observer: StreamObserver) -> Iterator[bytes]:
-    """`observed`, of a stream that need not be decoded, in half the time: what `StreamObserver` says
-    is to be done for each piece is done here."""
-    append, place, byte = observer.chunks.append, observer.place, observer.byte
+def shown(inner: Any, exchange: Exchange, decoder: Shown) -> Iterator[bytes]:
+    """`observed`, of a body that the client decodes: once it is seen to, nothing is left to do here for a
+    piece."""
+    decoder.begin()
     pieces = iter(inner)
     try:
-        for seen in pieces:
-            append(seen)
-            many = look(exchange, observer)
-            yield seen
-            for piece in islice(pieces, many):
-                append(piece)
-                try:
-                    if piece[place] != byte:
-                        look(exchange, observer)
-                except IndexError:
-                    look(exchange, observer)
-                yield piece
+        for data in pieces:
+            decoder.pass_raw(data)
+            yield data
+            if decoder.is_used:
+                yield from lent(pieces)
+                break
     except GeneratorExit:
         raise
     except BaseException as exc:
         exchange.fail(exc)
         raise
+    decoder.end()
     exchange.receive_eof()
+
+
+def lent(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """`pieces` for `yield from`, which would close them with the generator that it stands in: they may be the
+    body itself."""
+    closes = not isinstance(pieces, GeneratorType) and hasattr(pieces, "close")
+    return (piece for piece in pieces) if closes else pieces
 
 
 def filtered(inner: Any, exchange: Exchange, hidden: Hidden) -> Iterator[bytes]:
@@ -178,16 +174,19 @@ class AsyncTee(Tee):
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         # openai 3 iterates a stream a second time to drain it.
-        exchange, observer = self._exchange, self._exchange.stream_observer
+        exchange = self._exchange
         if exchange.at_eof:
             return Nothing()
-        inner = self._inner.__aiter__()
+        stream, replaces, closes = below(self._inner, "__aiter__")
+        inner = stream.__aiter__()
         if self._hidden is not None:
-            pieces = filtered_async(inner, exchange, self._hidden)
-        elif observer is not None and observer.plain and self._decoder is None:
-            pieces = collected_async(inner, exchange, observer)
+            pieces = filtered_async(inner, exchange, self._hidden, closes)
+        elif self._decoder is not None:
+            pieces = shown_async(inner, exchange, self._decoder, closes)
         else:
-            pieces = observed_async(inner, exchange, self._decoder)
+            pieces = observed_async(inner, exchange, closes)
+        if replaces:
+            return pieces
         made: Any = Pieces(pieces, inner)  # its `__anext__` stands in a slot, which protocols do not know of
         return made  # type: ignore[no-any-return]
 
@@ -250,76 +249,73 @@ class Pieces:
             await close()
 
 
-async def observed_async(
-    inner: Any, exchange: Exchange, decoder: Shown | None = None
-) -> AsyncGenerator[bytes, None]:
+# Of these three, `closes` says whether the iterator below is closed with them.
+
+
+async def observed_async(inner: Any, exchange: Exchange, closes: bool) -> AsyncGenerator[bytes, None]:
     """See `observed`."""
-    take = inner.__anext__
-    while True:
-        try:
-            data = await take()
-        except StopAsyncIteration:
-            break
-        except BaseException as exc:
-            exchange.fail(exc)
-            raise
-        if decoder is None:
-            feed(exchange, data)
-        else:
-            decoder.pass_raw(data)
-        yield data
-    if decoder is not None:
-        decoder.end()
-    exchange.receive_eof()
-
-
-async def collected_async(
-    inner: Any, exchange: Exchange, observer: StreamObserver
-) -> AsyncGenerator[bytes, None]:
-    """`observed_async`, of a stream that need not be decoded; see `collected`."""
-    append, place, byte = observer.chunks.append, observer.place, observer.byte
-    take = inner.__anext__
     try:
-        while True:
-            seen = await take()
-            append(seen)
-            many = look(exchange, observer)
-            yield seen
-            for _ in repeat(None, many):
-                seen = await take()
-                append(seen)
-                try:
-                    if seen[place] != byte:
-                        look(exchange, observer)
-                except IndexError:
-                    look(exchange, observer)
-                yield seen
+        async for data in inner:
+            feed(exchange, data)
+            yield data
     except GeneratorExit:
         raise
-    except StopAsyncIteration:
-        pass
     except BaseException as exc:
         exchange.fail(exc)
         raise
+    finally:
+        if closes:
+            await closed(inner)
     exchange.receive_eof()
 
 
-async def filtered_async(inner: Any, exchange: Exchange, hidden: Hidden) -> AsyncGenerator[bytes, None]:
-    take = inner.__anext__
-    ended = False
-    while not ended:
-        try:
-            try:
-                data = await take()
-            except StopAsyncIteration:
-                ended = True
-                shown = hidden.receive_eof()
-                exchange.receive_eof()
-            else:
-                feed(exchange, data)
-                shown = hidden.receive_data(data)
-        except BaseException as exc:
-            exchange.fail(exc)
-            raise
-        if shown:
-            yield shown
+async def shown_async(
+    inner: Any, exchange: Exchange, decoder: Shown, closes: bool
+) -> AsyncGenerator[bytes, None]:
+    """See `shown`."""
+    decoder.begin()
+    try:
+        async for data in inner:
+            decoder.pass_raw(data)
+            yield data
+            if decoder.is_used:
+                async for another in inner:
+                    yield another
+                break
+    except GeneratorExit:
+        raise
+    except BaseException as exc:
+        exchange.fail(exc)
+        raise
+    finally:
+        if closes:
+            await closed(inner)
+    decoder.end()
+    exchange.receive_eof()
+
+
+async def filtered_async(
+    inner: Any, exchange: Exchange, hidden: Hidden, closes: bool
+) -> AsyncGenerator[bytes, None]:
+    try:
+        async for data in inner:
+            feed(exchange, data)
+            if shown := hidden.receive_data(data):
+                yield shown
+        shown = hidden.receive_eof()
+    except GeneratorExit:
+        raise
+    except BaseException as exc:
+        exchange.fail(exc)
+        raise
+    finally:
+        if closes:
+            await closed(inner)
+    exchange.receive_eof()
+    if shown:
+        yield shown
+
+
+async def closed(inner: Any) -> None:
+    if isinstance(inner, AsyncGenerator):
+        await inner.aclose()
