@@ -35,8 +35,13 @@ def measured(provider: FakeProvider, library: str, way: str, kind: str) -> Any:
 
 @pytest.mark.parametrize(
     ("kind", "allowed", "fault"),
-    [("stream", 1 * MIB, None), ("json", 4 * MIB, "body.large"), ("bomb", 16 * MIB, "encoding.bomb")],
-    ids=["100 MB stream", "100 MB JSON", "300 MiB bomb"],
+    [
+        ("stream", 1 * MIB, None),
+        ("content", 1 * MIB, None),
+        ("json", 4 * MIB, "body.large"),
+        ("bomb", 16 * MIB, "encoding.bomb"),
+    ],
+    ids=["100 MB stream", "100 MB of content", "100 MB JSON", "300 MiB bomb"],
 )
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_large_answers_take_no_memory(

@@ -30,8 +30,12 @@ def test_a_key_has_what_it_was_given(client: TestClient, team: Team) -> None:
 def test_a_revoked_key_is_refused_at_once(client: TestClient) -> None:
     made = client.post("/v1/keys", json={"name": "ci"}).json()
     headers = {"Authorization": f"Bearer {made['token']}"}
-    assert client.get("/v1/control/policy", headers=headers).status_code == 200
+    ends = {"op_id": "none"}
+    for _ in range(2):
+        assert client.get("/v1/control/policy", headers=headers).status_code == 200
+        assert client.post("/v1/ledger/release", headers=headers, json=ends).status_code == 200
     assert client.delete(f"/v1/keys/{made['id']}").json() == {"success": True, "id": made["id"]}
+    assert client.post("/v1/ledger/release", headers=headers, json=ends).status_code == 401
     assert client.get("/v1/control/policy", headers=headers).status_code == 401
     assert client.delete(f"/v1/keys/{made['id']}").status_code == 404
     actions = [entry["action"] for entry in client.get("/v1/audit").json()["entries"]]

@@ -1,4 +1,7 @@
-"""How much memory one answer takes: `python measured.py URL LIBRARY WAY KIND`. Prints KiB and faults."""
+"""How much memory one answer takes: `python measured.py URL LIBRARY WAY KIND`. Prints KiB and faults.
+
+KIND is one of stream, content (a stream read by way of the client's decoder), json and bomb.
+"""
 
 from __future__ import annotations
 
@@ -35,9 +38,9 @@ def main(url: str, library: str, way: str, kind: str) -> None:
         before = status("VmRSS")
         size = 0
         headers = {"x-fake-gzip-bomb-mib": "300"} if kind == "bomb" else {"x-fake-text-mb": "100"}
-        body = {**BODY, "stream": kind == "stream"}
+        body = {**BODY, "stream": kind in ("stream", "content")}
         with client.stream("POST", url, json=body, headers=headers) as response:
-            for piece in response.iter_raw():
+            for piece in response.iter_bytes() if kind == "content" else response.iter_raw():
                 size += len(piece)
         flush(5.0)
         grown = status("VmHWM") - before

@@ -123,7 +123,8 @@ class Access:
         now = self._clock()
         with self._lock:
             known = self._known.get(_prefix(token))
-        if known is None or now >= min(known.until, known.expires_at):
+            is_fresh = known is not None and known.reading == self._reading
+        if known is None or not is_fresh or now >= min(known.until, known.expires_at):
             return None
         return known.caller if hmac.compare_digest(known.hash, _hash(token)) else None
 

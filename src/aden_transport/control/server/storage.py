@@ -26,6 +26,10 @@ ATTEMPTS = 5
 TRANSIENT = frozenset({"40001", "40P01", "55P03"})
 """Serialization failure, deadlock, lock not had: postgresql.org/docs/current/errcodes-appendix.html."""
 
+AT_ONCE = frozenset({"keys", "policy", "prices"})
+"""Topics that decide how the very next request is answered: the process that has made the change does not wait
+for the database to tell it."""
+
 VERSIONS = Path(__file__).parent / "migrations" / "versions"
 
 T = TypeVar("T")
@@ -104,9 +108,9 @@ class Storage:
 
     def notify(self, db: Connection, team_id: str, topic: str) -> None:
         """Have the listeners of all processes told, when the transaction of `db` is committed."""
-        if self.is_sqlite:
+        if self.is_sqlite or topic in AT_ONCE:
             db.info["notices"].append(Notice(team_id, topic))
-        else:
+        if not self.is_sqlite:
             db.exec_driver_sql("SELECT pg_notify('aden', %s)", (f"{topic} {team_id}",))
 
     def listen(self, told: Callable[[Notice], None]) -> Callable[[], None]:
