@@ -27,8 +27,8 @@ TRANSIENT = frozenset({"40001", "40P01", "55P03"})
 """Serialization failure, deadlock, lock not had: postgresql.org/docs/current/errcodes-appendix.html."""
 
 AT_ONCE = frozenset({"keys", "policy", "prices"})
-"""Topics that decide how the very next request is answered: the process that has made the change does not wait
-for the database to tell it."""
+"""Topics that decide how the very next request is answered: the process that has made the change does not
+wait for the database to tell it."""
 
 VERSIONS = Path(__file__).parent / "migrations" / "versions"
 
