@@ -47,6 +47,21 @@ def ledger_of_runs() -> Ledger:
     return MemoryLedger()
 
 
+def check_said(options: MeterOptions) -> None:
+    """Judge what counts for budgets only: without a policy they may come later, with a `budget(...)` block.
+
+    Raises: ConfigurationError, where `on_unknown` or `ledger` cannot be used.
+    """
+    if options.on_unknown is not None:
+        from .policy import on_unknown
+
+        on_unknown(options.on_unknown)
+    if options.ledger is not None:
+        from .ledger.opened import check_address
+
+        check_address(options.ledger, options.api_key)
+
+
 def budgets_of(
     options: MeterOptions,
     policy: Policy,

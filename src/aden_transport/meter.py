@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._fork import on_fork_in_child, random_bits
 from ._guard import internal_fault
-from .bookkeeping import Books, budgets_of, close_pace, ledger_of_runs, share_pace
+from .bookkeeping import Books, budgets_of, check_said, close_pace, ledger_of_runs, share_pace
 from .control.options import ControlOptions, server_address
 from .core.classify import Classifier
 from .core.exchange import Exchange
@@ -59,6 +59,7 @@ class Meter:
 
         Raises: ConfigurationError where the policy or the ledger cannot be used.
         """
+        check_said(options)
         self.options = options
         self.delivery = Delivery(
             options.emit_metric or create_noop_emitter(),

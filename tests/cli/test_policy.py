@@ -83,7 +83,8 @@ def test_json_has_the_figures(policy: str, capsys: pytest.CaptureFixture[str]) -
     assert why["estimate"] == 0.00075
     assert "raise the limit of customer:acme" in why["remedy"]
     assert why["resets_at"] == budget["resets_at"]
-    assert found["candidates"][0] == {"model": "gpt-4o", "most_usd": 0.0125, "expected_usd": 0.0125}
+    known = {"model": "gpt-4o", "most_usd": 0.0125, "expected_usd": 0.0125, "unknown": None}
+    assert found["candidates"][0] == known
     assert found["size"] == "1000 tokens in, 1000 out"
 
 
@@ -196,5 +197,23 @@ def test_a_request_that_cannot_be_read_is_wrong_usage(
 
 
 def test_a_model_without_a_price_is_said_to_be_one(policy: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["policy", "explain", policy, "--customer", "acme", "--model", "no-such-model"]) == 0
-    assert "no-such-model" in capsys.readouterr().out
+    asked = ("--customer", "acme", "--model", "no-such-model")
+    assert main(["policy", "explain", policy, *asked]) == 0
+    said = "candidate no-such-model: its price is not known; nothing is held for it, as on_unknown says"
+    assert said in capsys.readouterr().out
+    code, told = explain(capsys, policy, *asked)
+    assert (code, told["candidates"][0]) == (
+        0,
+        {"model": "no-such-model", "most_usd": None, "expected_usd": None, "unknown": "price"},
+    )
+
+
+def test_what_is_taken_for_an_unknown_price_is_told_as_that(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "policy.json"
+    file.write_text('{"budgets": [{"limit": 5, "on_unknown": {"price": 0.5}}]}')
+    assert main(["policy", "explain", str(file), "--model", "no-such-model"]) == 0
+    assert "its price is not known; $0.50 is held for it" in capsys.readouterr().out
+    _, told = explain(capsys, str(file), "--model", "no-such-model")
+    assert (told["candidates"][0]["most_usd"], told["candidates"][0]["unknown"]) == (0.5, "price")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import re
 import subprocess
 import sys
 import threading
@@ -291,3 +292,21 @@ def test_a_run_goes_on_when_options_change_and_over_the_meters_of_several_vendor
         finally:
             uninstrument_openai()
         assert own.calls_left == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"on_unknown": {"price": "bloc"}}, 'on_unknown.price: give "allow", "block" or a sum'),
+        ({"on_unknown": {"prices": "block"}}, '"prices" is not known'),
+        ({"ledger": "budgets.sqlite3"}, "is none of"),
+        ({"ledger": "http://aden.example.com"}, "use https"),
+        ({"ledger": "https://aden.example.com"}, "needs a key"),
+    ],
+)
+def test_what_counts_for_budgets_is_judged_before_the_first_of_them(
+    options: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ADEN_API_KEY", raising=False)
+    with pytest.raises(ConfigurationError, match=re.escape(said)):
+        instrument(MeterOptions(**options))

@@ -13,7 +13,7 @@ from .memory import MemoryLedger
 from .prefork import family
 from .private import host_file
 
-__all__ = ["Choice", "choose", "choose_for_run", "open_ledger", "opened"]
+__all__ = ["Choice", "check_address", "choose", "choose_for_run", "open_ledger", "opened"]
 
 ALONE = 'give MeterOptions(ledger="sqlite:///path") a folder that can be written, or use Redis'
 
@@ -72,6 +72,13 @@ def choose(
         f'MeterOptions(ledger={address.partition("@")[0]!r}) is none of "memory", '
         '"sqlite:///path/to/file", "sqlite:////absolute/path", "redis://host:6379/0" and "https://server".'
     )
+
+
+def check_address(address: str, api_key: str | None) -> None:
+    """Open nothing. Raises: ConfigurationError for an address that is none, or that needs a key."""
+    kind = choose(address, lasting=False).address.partition(":")[0]
+    if kind in ("https", "http") and not api_key:
+        _key_of_environment()
 
 
 def choose_for_run(*, has_workers: bool = False) -> Choice:

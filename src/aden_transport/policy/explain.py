@@ -8,7 +8,7 @@ from typing import Any
 from ..ledger.base import Line, Totals
 from .index import Match
 from .money import amount
-from .plan import Plan
+from .plan import Candidate, Plan
 from .values import Budget, Policy
 from .verdict import Explanation, Verdict, iso
 
@@ -39,7 +39,7 @@ def explain_call(plan: Plan, verdict: Verdict, totals: Sequence[Totals] = ()) ->
     for index, match in enumerate(plan.matches):
         lines.append(f"  {_matched(match, totals[index] if index < len(totals) else None)}")
     for candidate in plan.candidates:
-        lines.append(f"  candidate {candidate.model or 'no model'}: {_holds(plan, candidate.lines)}")
+        lines.append(f"  candidate {candidate.model or 'no model'}: {_holds(plan, candidate)}")
     return "\n".join(lines)
 
 
@@ -63,7 +63,7 @@ def explained(plan: Plan, verdict: Verdict, totals: Sequence[Totals] = ()) -> di
             _sums(match, totals[index] if index < len(totals) else None)
             for index, match in enumerate(plan.matches)
         ],
-        "candidates": [_candidate(plan, candidate.model, candidate.lines) for candidate in plan.candidates],
+        "candidates": [_candidate(plan, candidate) for candidate in plan.candidates],
     }
 
 
@@ -99,11 +99,24 @@ def _sums(match: Match, sums: Totals | None) -> dict[str, Any]:
     }
 
 
-def _candidate(plan: Plan, model: str | None, lines: Sequence[Line]) -> dict[str, Any]:
-    for match, line in zip(plan.matches, lines, strict=False):
+def _candidate(plan: Plan, candidate: Candidate) -> dict[str, Any]:
+    line = _dollars(plan, candidate)
+    if line is not None and candidate.unknown and not line.hold:
+        line = None
+    return {
+        "model": candidate.model,
+        "most_usd": None if line is None else line.hold / 1e9,
+        "expected_usd": None if line is None else line.expected / 1e9,
+        "unknown": candidate.unknown,
+    }
+
+
+def _dollars(plan: Plan, candidate: Candidate) -> Line | None:
+    """What it would hold on the first budget of dollars."""
+    for match, line in zip(plan.matches, candidate.lines, strict=False):
         if match.terms.unit == "usd":
-            return {"model": model, "most_usd": line.hold / 1e9, "expected_usd": line.expected / 1e9}
-    return {"model": model, "most_usd": None, "expected_usd": None}
+            return line
+    return None
 
 
 def _plain(value: int | None, unit: str) -> float | int | None:
@@ -136,11 +149,14 @@ def _matched(match: Match, sums: Totals | None) -> str:
     return ", ".join(parts)
 
 
-def _holds(plan: Plan, lines: Sequence[Line]) -> str:
-    for match, line in zip(plan.matches, lines, strict=False):
-        if match.terms.unit == "usd":
-            return f"may cost {amount(line.hold)}, probably {amount(line.expected)}"
-    return "no budget of dollars"
+def _holds(plan: Plan, candidate: Candidate) -> str:
+    line = _dollars(plan, candidate)
+    if line is None:
+        return "no budget of dollars"
+    if candidate.unknown:
+        taken = f"{amount(line.hold)} is" if line.hold else "nothing is"
+        return f"its {candidate.unknown} is not known; {taken} held for it, as on_unknown says"
+    return f"may cost {amount(line.hold)}, probably {amount(line.expected)}"
 
 
 def _count(policy: Policy) -> str:
