@@ -267,3 +267,12 @@ def test_what_is_no_batch_is_said(client: TestClient, body: bytes, status: int) 
     answer = client.post("/v1/control/events", content=body)
     assert answer.status_code == status
     assert answer.json()["message"]
+
+
+@pytest.mark.parametrize("value", ["1e999", "1" + "0" * 400, "[" * 150 + "]" * 150, "[" * 980 + "]" * 980])
+def test_no_event_keeps_the_others_from_being_read(client: TestClient, value: str) -> None:
+    odd = f'{{"event_id": "odd", "metadata": {{"a": {value}, "large": {2**70}}}}}'
+    answer = client.post("/v1/control/events", content=f'{{"events": [{odd}, {{"event_id": "good"}}]}}')
+    assert answer.status_code == 200, answer.text
+    for path in ("/v1/control/events", "/v1/control/events/tail?cursor=0"):
+        assert "good" in [event["event_id"] for event in client.get(path).json()["events"]]

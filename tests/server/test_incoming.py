@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
+from aden_transport import _json
 from aden_transport.control.server.incoming import (
     MAX_COST_NANO,
     MAX_EVENT_BYTES,
@@ -318,3 +319,12 @@ def test_a_team_s_own_price_comes_first() -> None:
     assert read(aden_py(model="gpt-4o-mini-2024-07-18"), prices=own).cost_nano == 2_000_000
     assert read(aden_py(model="MINI"), prices=own).cost_nano == 2_000_000
     assert read(aden_py(model="gpt-4o"), prices=own).cost_nano == 1000 * 2500 + 500 * 10_000
+
+
+@pytest.mark.parametrize(("given", "kept"), [("1e999", None), ("NaN", None), ("1" + "0" * 400, None)])
+def test_numbers_that_readers_refuse_are_kept_as_unknown(given: str, kept: None) -> None:
+    told = _json.loads(
+        f'{{"event_id": "e", "metadata": {{"a": {given}, "large": {2**70}, "odd": "\\ud800"}}}}'
+    )
+    body = orjson.loads(read(told).body)
+    assert body["metadata"] == {"a": kept, "large": float(2**70), "odd": "\\ud800"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -44,6 +45,8 @@ MAX_AGE_S = 8 * 86_400.0
 MAX_AHEAD_S = 300.0
 """Clocks differ; what is later than this counts as of now."""
 MAX_DEPTH = 64
+MAX_NESTED = 200
+"""Of an event that is taken; orjson writes 254 levels."""
 KINDS = frozenset({"metric", "control", "heartbeat", "error"})
 
 
@@ -287,7 +290,7 @@ def _digest(value: Mapping[str, Any], data: Mapping[str, Any], canonical: bytes)
 
 
 def _canonical(value: Any) -> bytes:
-    """The same bytes for the same members, in whatever order they came.
+    """The same bytes for the same members, in whatever order they came: JSON that everybody can read.
 
     Raises: Refused for what is nested too deeply.
     """
@@ -295,11 +298,24 @@ def _canonical(value: Any) -> bytes:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
     except TypeError:
         pass
-    try:
-        # Lone surrogates.
-        return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
-    except (RecursionError, TypeError, ValueError):
-        raise Refused("depth") from None
+    # Lone surrogates, and integers of more than 64 bits.
+    return json.dumps(_readable(value), sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _readable(value: Any, depth: int = MAX_NESTED) -> Any:
+    """Without numbers that readers of JSON refuse: these become null, as orjson writes NaN.
+
+    Raises: Refused for what is nested too deeply.
+    """
+    if isinstance(value, (dict, list)) and depth == 0:
+        raise Refused("depth")
+    if isinstance(value, dict):
+        return {key: _readable(item, depth - 1) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_readable(item, depth - 1) for item in value]
+    if isinstance(value, (int, float)) and not abs(value) <= sys.float_info.max:
+        return None
+    return value
 
 
 def _free_text(value: Mapping[str, Any]) -> str:
