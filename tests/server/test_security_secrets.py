@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from traceback import format_exception
 
 import httpx
 import pytest
+from fastapi.testclient import TestClient
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from aden_transport.control.server.access import create_key
 from aden_transport.control.server.backup import backup
@@ -16,6 +19,7 @@ from aden_transport.control.server.tables import metadata
 
 from .kit import Team
 from .served import served
+from .test_content import item
 from .test_incoming import aden_py, ours
 
 CANARY = "CANARY4f1d9c72a8"
@@ -92,3 +96,13 @@ def test_a_key_is_stored_as_its_hash_and_shown_once(storage: Storage, team: Team
     with storage.begin() as db:
         _, token = create_key(db, team.id, "another", ["read"], now=0)
     assert token.split("_", 2)[2] not in _tables(storage)
+
+
+def test_an_error_of_the_database_does_not_say_what_was_written(storage: Storage, client: TestClient) -> None:
+    with storage.begin() as db:
+        db.exec_driver_sql("ALTER TABLE content RENAME TO elsewhere")
+    told = {"items": [item("c1", f"a prompt with {CANARY}")]}
+    with pytest.raises(DBAPIError) as caught:
+        client.post("/v1/control/content", json=told)
+    assert "content" in str(caught.value)
+    assert CANARY not in "".join(format_exception(caught.value))

@@ -182,10 +182,17 @@ def _address(url: str) -> URL:
 
 
 def _engine(url: URL, *, sqlite: bool) -> Engine:
+    """One whose errors, which are logged, do not say what was written: hashes of keys, prompts."""
     if not sqlite:
         try:
             return create_engine(
-                url, pool_size=POOL, max_overflow=MORE, pool_pre_ping=True, pool_recycle=1800, future=True
+                url,
+                pool_size=POOL,
+                max_overflow=MORE,
+                pool_pre_ping=True,
+                pool_recycle=1800,
+                hide_parameters=True,
+                future=True,
             )
         except ModuleNotFoundError as exc:
             raise ConfigurationError(
@@ -197,6 +204,7 @@ def _engine(url: URL, *, sqlite: bool) -> Engine:
         poolclass=QueuePool,
         pool_size=POOL,
         max_overflow=MORE,
+        hide_parameters=True,
         connect_args={"timeout": BUSY_S, "check_same_thread": False},
     )
     event.listen(engine, "connect", _prepare)
