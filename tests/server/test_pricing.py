@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -157,3 +159,16 @@ def test_a_team_has_so_many_prices_of_its_own(client: TestClient) -> None:
     for part in range(2):
         told = {f"m{part}.{n}": {"input": 1, "output": 1} for n in range(600)}
         assert client.put("/tsdb/pricing", json={"pricing": told}).status_code == (200, 422)[part]
+
+
+def test_prices_that_are_set_at_once_are_all_set(client: TestClient) -> None:
+    together = threading.Barrier(4)
+
+    def put(number: int) -> int:
+        together.wait(60)
+        told = {"pricing": {f"m{n}": {"input": number, "output": 1} for n in range(50)}}
+        return client.put("/tsdb/pricing", json=told).status_code
+
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            assert list(pool.map(put, range(4))) == [200] * 4

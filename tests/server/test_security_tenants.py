@@ -98,3 +98,16 @@ def test_a_key_that_is_revoked_opens_nothing_any_more(
     for one in attempts(schema, victim, random.Random(1)):
         answer = open_client.request(one.method, one.url, json=one.body, headers=headers)
         assert answer.status_code == 401 or one.path in PUBLIC
+
+
+def test_no_body_is_read_of_who_may_not_send_it(
+    open_client: TestClient, storage: Storage, victim: Victim
+) -> None:
+    with storage.begin() as db:
+        token = create_key(db, victim.team_id, "none", [], now=time.time())[1]
+    headers = {"Authorization": f"Bearer {token}"}
+    schema = open_client.get("/openapi.json").json()
+    for one in attempts(schema, victim, random.Random(1)):
+        if one.body is not None:
+            answer = open_client.request(one.method, one.url, content=b"no JSON", headers=headers)
+            assert answer.status_code == 403, f"{one.method} {one.path} {answer.text}"

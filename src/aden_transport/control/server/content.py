@@ -34,8 +34,8 @@ STORE = text(
 
 @router.post(Paths.content)
 def post_content(
-    body: Body,
     caller: Annotated[Caller, Depends(allowed("ingest"))],
+    body: Body,
     storage: Annotated[Storage, Depends(storage_of)],
 ) -> dict[str, Any]:
     """Store `{"items": [{"content_id", "content_hash", "content", "byte_size"}]}`. An item is refused whose

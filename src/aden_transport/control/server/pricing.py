@@ -20,6 +20,7 @@ from ...pricing import Price, PriceBook, UnitPrices
 from ..messages import Paths
 from . import audit
 from .access import Caller, allowed, storage_of
+from .policies import lock
 from .storage import Notice, Storage
 from .tables import prices as table
 from .wire import Answer, Body, Fault, is_same, unchanged
@@ -152,8 +153,8 @@ def get_pricing(
 
 @router.put(Paths.pricing)
 def put_pricing(
-    body: Body,
     caller: Annotated[Caller, Depends(allowed("policy"))],
+    body: Body,
     storage: Annotated[Storage, Depends(storage_of)],
     pricing: Annotated[Pricing, Depends(pricing_of)],
 ) -> dict[str, Any]:
@@ -163,6 +164,7 @@ def put_pricing(
     now = time.time()
 
     def change(db: Connection) -> dict[str, Any]:
+        lock(db, caller.team_id)
         before = own_prices(db, caller.team_id)
         after = {**before, **changes}
         after = {name: entry for name, entry in after.items() if entry is not None}
