@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from aden_transport.control.server import keys
+from aden_transport.control.server.access import create_key
 from aden_transport.control.server.storage import Storage
 
 from .kit import Team, new_team
@@ -66,3 +68,15 @@ def test_a_team_does_not_reach_the_keys_of_another(client: TestClient, storage: 
 def test_a_key_that_is_not_said_well_is_not_made(client: TestClient, body: dict[str, Any]) -> None:
     assert client.post("/v1/keys", json=body).status_code == 400
     assert len(client.get("/v1/keys").json()["keys"]) == 1
+
+
+def test_keys_that_have_expired_leave_room_for_others(
+    client: TestClient, storage: Storage, team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "MOST", 2)
+    now = time.time()
+    with storage.begin() as db:
+        for _ in range(3):
+            create_key(db, team.id, "ci", ("read",), now=now - 10, expires_at=now - 5)
+    assert client.post("/v1/keys", json={"name": "ci", "expires_in_s": 60}).status_code == 201
+    assert client.post("/v1/keys", json={"name": "ci"}).json()["error"] == "too_many"

@@ -53,8 +53,9 @@ def add_key(caller: Admin, storage: Database, body: Body) -> dict[str, Any]:
     chosen: list[Scope] = scopes
 
     def work(db: Connection) -> tuple[str, str]:
-        of_team = api_keys.c.team_id == caller.team_id, api_keys.c.revoked_at.is_(None)
-        if (db.scalar(select(func.count()).select_from(api_keys).where(*of_team)) or 0) >= MOST:
+        in_force = api_keys.c.revoked_at.is_(None) & (func.coalesce(api_keys.c.expires_at, math.inf) > now)
+        counted = select(func.count()).select_from(api_keys).where(api_keys.c.team_id == caller.team_id)
+        if (db.scalar(counted.where(in_force)) or 0) >= MOST:
             raise Fault(409, "too_many", f"A team has at most {MOST} keys; revoke one.")
         made = create_key(db, caller.team_id, name, chosen, now=now, expires_at=expires_at, by=caller.key_id)
         scoped = " ".join(chosen)
