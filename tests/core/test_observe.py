@@ -153,6 +153,18 @@ UNMARKED: Mapping[str, tuple[Operation, bytes]] = {
     "nothing": (CHAT, b""),
     "blank": (CHAT, b"\n\n\n\n"),
 }
+KEPT_ALIVE = {
+    "comments": b": ping\n\n",
+    "long comments": b": " + 99 * b" " + b"\n\n",
+    "pings": b'event: ping\ndata: {"type": "ping", "cost": "0.00000000"}\n\n',
+}
+PINGED: Mapping[tuple[str, str], bytes] = {
+    (name, kind): b"".join(5 * ping + event + b"\n\n" for event in data.split(b"\n\n") if event) + 5 * ping
+    for name in ("chat", "chat, comments", "responses", "messages", "gemini", "transcript")
+    for data in ({**STREAMS, **UNMARKED}[name][1],)
+    for kind, ping in KEPT_ALIVE.items()
+}
+"""What keeps a connection alive while a model thinks, before and after every event."""
 ALL = {**STREAMS, **UNMARKED}
 MARKED = {*STREAMS, "no JSON"}
 
@@ -250,6 +262,48 @@ def test_what_comes_after_the_end_changes_nothing(name: str) -> None:
     data = ALL[name][1]
     if name in STREAMS:
         assert observed(name, [data, sse(delta("late", finish_reason="length"))]) == observed(name, [data])
+
+
+@pytest.mark.parametrize(("name", "kind"), PINGED)
+@pytest.mark.parametrize("size", [10**6, 37])
+def test_what_keeps_a_connection_alive_changes_no_figure(name: str, kind: str, size: int) -> None:
+    data = PINGED[name, kind]
+    pieces = [data[at : at + size] for at in range(0, len(data), size)]
+    assert observed(name, pieces) == observed(name, [ALL[name][1]])
+
+
+def test_blank_lines_between_events_change_no_figure() -> None:
+    data = STREAMS["messages"][1].replace(b"\n\n", 7 * b"\n\n")
+    assert observed("messages", [data]) == observed("messages", [STREAMS["messages"][1]])
+
+
+@pytest.mark.parametrize("end", [b"", b" ", b"\r", b"\n"])
+def test_a_last_event_without_its_blank_line_is_one(end: bytes) -> None:
+    seen = Observed(shape_of(CHAT)).feed([sse(delta("Hi")) + b"data: [DONE]" + end])
+    seen.read()
+    assert (seen.terminals, seen.reading.ended, seen.reading.faults) == (0, True, [])
+
+
+@pytest.mark.parametrize("name", ["images", "transcript", "speech"])
+def test_a_last_event_is_one_however_its_json_is_spaced(name: str) -> None:
+    operation, data = STREAMS[name]
+    events = [json.dumps(json.loads(line[6:])) for line in data.splitlines() if line]
+    seen = Observed(shape_of(operation)).feed([sse(*events)])
+    seen.read()
+    assert seen.reading.ended
+    assert seen.reading.usage is not None
+
+
+def test_tools_that_the_request_does_not_name_are_read_whole() -> None:
+    def call(**function: Any) -> dict[str, Any]:
+        return {"choices": [{"delta": {"tool_calls": [{"index": 0, "function": function}]}}]}
+
+    events = [delta("Hm"), call(name="look", arguments=""), *(call(arguments="xy") for _ in range(9))]
+    for reason in ("tool_calls", "stop"):
+        seen = Observed(shape_of(CHAT)).feed([sse(*events, delta("", finish_reason=reason), done=True)])
+        seen.read()
+        assert seen.reading.tools is not None
+        assert [(tool.name, tool.arguments_bytes) for tool in seen.reading.tools.values()] == [("look", 18)]
 
 
 def test_figures_of_every_dialect_are_read() -> None:

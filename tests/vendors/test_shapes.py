@@ -822,6 +822,25 @@ def test_function_calls_of_generated_content() -> None:
     assert tools(answered(answer, GENERATE, GEMINI)) == [(None, "look", 0, 7), ("b", "run", 1, 0)]
 
 
+def test_a_function_call_may_come_in_parts() -> None:
+    def part(**call: Any) -> dict[str, Any]:
+        return {"candidates": [{"content": {"parts": [{"functionCall": call}]}}]}
+
+    more = {"jsonPath": "$.city", "willContinue": True}
+    stream = sse(
+        part(),
+        part(name="look", willContinue=True),
+        part(partialArgs=[{**more, "stringValue": "Bos"}, 7], willContinue=True),
+        part(partialArgs=[{**more, "stringValue": "ton"}, {"jsonPath": "$.n", "numberValue": 1}]),
+        part(),
+        part(name="run", willContinue=True),
+        part(partialArgs=7),
+        {"candidates": [{"finishReason": "STOP"}]},
+    )
+    event = answered(stream, STREAM_GENERATE, GEMINI)
+    assert tools(event) == [(None, "look", 0, 6), (None, "run", 1, 0)]
+
+
 def test_tool_calls_are_bounded() -> None:
     reading = Reading()
     for key in range(2000):

@@ -196,7 +196,7 @@ def _read_answer(exchange: Exchange, reading: Reading, ending: Ending) -> UsageS
         operation.read_headers(exchange.headers.kept(), reading)
     shape = operation.stream
     at_its_end = ending == EOF and shape is not None and shape.ends_with_body
-    whole = ending == COMPLETE or at_its_end or bool(reading.finish_reasons)
+    whole = ending == COMPLETE or at_its_end or reading.ended or bool(reading.finish_reasons)
     if not whole and reading.error is None:
         ended = "stream.truncated" if ending == EOF else "stream.abandoned"
         reading.faults.append(ended)

@@ -41,8 +41,12 @@ MANY_SAMPLES = 32
 """How many are kept of the middle of a stream at most, of `SAMPLE` bytes."""
 FIRST_EVENTS = 1
 LAST_EVENTS = 4
+PING = 48
+"""Bytes of the longest ping, `[DONE]` among them; events with figures are longer."""
 MAX_WHOLE = 1024 * 1024
 """A larger JSON answer is kept and read at its ends only."""
+TOOL_REASONS = frozenset({"tool_calls", "tool_use", "function_call", "TOOL_CALL"})
+"""Finish reasons of answers that call tools."""
 WINDOW = 512
 """Where in an event its kind is looked for, from either end."""
 MARKER = 64
@@ -395,7 +399,8 @@ class StreamObserver:
         read_event = self._shape.read_event
         for event in events:
             name, data = ("", event) if isinstance(event, bytes) else (event.event, event.data)
-            if data == b"[DONE]":
+            if data.startswith(b"[DONE]"):
+                reading.ended = True
                 continue
             try:
                 value = loads(data)
@@ -419,6 +424,15 @@ class StreamObserver:
             return
         for part in self._telling_parts(tail):
             self._read_part(part, self._reading)
+        if self._reading.tools is not None or TOOL_REASONS & {*self._reading.finish_reasons.values()}:
+            self._read_tools(tail)
+
+    def _read_tools(self, tail: bytes) -> None:
+        """Tools that the request does not name, but a prompt or a cache that is stored: read it all, as far
+        as it is here."""
+        if not self.skipped:
+            self._reading.tools = None
+            self._read_part((self._head or b"") + tail, self._reading)
 
     def _drain_decoder(self) -> None:
         if self._decoder is not None:
@@ -515,22 +529,33 @@ def parser_for(start: bytes) -> Parser:
 def _first_events(data: bytes) -> int:
     """Where the first events end."""
     blank = b"\r\n\r\n" if b"\r\n\r\n" in data[:4096] else b"\n\n"
-    end = 0
-    for _ in range(FIRST_EVENTS):
-        found = data.find(blank, end)
-        if found < 0:
-            return len(data)
+    count = end = 0
+    while (found := data.find(blank, end)) >= 0:
+        count += _tells(data, end, found)
         end = found + len(blank)
-    return end
+        if count == FIRST_EVENTS:
+            return end
+    return len(data)
 
 
 def _last_events(data: bytes) -> int:
     """How many bytes the last events have."""
     blank = b"\r\n\r\n" if b"\r\n\r\n" in data[-4096:] else b"\n\n"
-    start = len(data)
-    for _ in range(LAST_EVENTS + 1):
-        found = data.rfind(blank, 0, start)
-        if found < 0:
-            return len(data)
-        start = found
-    return len(data) - start - len(blank)
+    end, count = len(data), 0
+    while (found := data.rfind(blank, 0, end)) >= 0:
+        start = found + len(blank)
+        count += _tells(data, start, end)
+        if count == LAST_EVENTS:
+            return len(data) - start
+        end = found
+    return len(data)
+
+
+def _tells(data: bytes, start: int, end: int) -> bool:
+    """Whether what stands between two blank lines is an event with figures, as far as its looks go: neither
+    a comment nor a ping, which keep a connection alive, nor the protocol's `[DONE]`."""
+    if end - start <= PING:
+        return False
+    if data.startswith(b":", start):
+        return data.find(b"\ndata:", start, end) >= 0
+    return not data.startswith((b"event: ping", b"event:ping"), start)

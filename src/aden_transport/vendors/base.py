@@ -68,6 +68,8 @@ class Reading:
     work: Work | None = None
     """Work that the answer tells of, where it goes on without its request."""
     incomplete = False
+    ended = False
+    """Whether the last event of a stream was read, of a protocol that gives no finish reason in it."""
     details: dict[str, Any] | None = None
     units: dict[str, float] | None = None
     """Billed units that are no field of `NormalizedUsage`, by the name of their rate."""

@@ -101,10 +101,18 @@ def _candidate(candidate: Mapping[str, Any], position: int, reading: Reading) ->
 
 
 def _function_call(call: Mapping[str, Any], reading: Reading) -> None:
-    sent = arguments_text(call.get("args"))
+    """One a part, without an id on the Gemini API. Whole, or begun by a part with the name and gone on with
+    by parts without: https://docs.cloud.google.com/vertex-ai/generative-ai/docs/multimodal/function-calling"""
+    partial: Any = call.get("partialArgs")
+    pieces = partial if isinstance(partial, list) else ()
+    values = [piece.get("stringValue") for piece in pieces if isinstance(piece, Mapping)]
+    sent = arguments_text(call.get("args")) or "".join(value for value in values if isinstance(value, str))
     reading.add_text(sent)
-    # Calls come whole, one a part, and have no id on the Gemini API.
     key = len(reading.tools) if reading.tools else 0
+    if call.get("name") is None and not sent and not key:
+        return  # the rest of a call whose beginning was not read
+    if call.get("name") is None and key:
+        key -= 1
     reading.tool(key, id=call.get("id"), name=call.get("name"), arguments=sent)
 
 

@@ -171,6 +171,7 @@ def read_mistral_transcription_event(name: str, event: Mapping[str, Any], readin
     kind = event.get("type") or name
     if kind == "transcription.done":
         read_mistral_transcription(event, reading)
+        reading.ended = True
     elif kind == "transcription.text.delta":
         reading.add_text(event.get("text"))
     elif "error" in event:
@@ -180,6 +181,7 @@ def read_mistral_transcription_event(name: str, event: Mapping[str, Any], readin
 def read_mistral_speech_event(name: str, event: Mapping[str, Any], reading: Reading) -> None:
     if (event.get("type") or name) == "speech.audio.done":
         _take_usage(event, reading)
+        reading.ended = True
     elif "error" in event:
         read_error(event, reading)
 

@@ -441,6 +441,7 @@ def read_image_event(name: str, event: Mapping[str, Any], reading: Reading) -> N
     kind = event.get("type") or name
     if isinstance(kind, str) and kind.endswith(".completed"):
         read_images({**event, "data": [0]}, reading)
+        reading.ended = True
     elif kind == "error" or "error" in event:
         read_error(event, reading)
 
@@ -481,6 +482,7 @@ def read_transcription_event(name: str, event: Mapping[str, Any], reading: Readi
     kind = event.get("type") or name
     if kind == "transcript.text.done":
         read_transcription(event, reading)
+        reading.ended = True
     elif kind == "transcript.text.delta":
         reading.add_text(event.get("delta"))
     elif "error" in event:
@@ -488,7 +490,10 @@ def read_transcription_event(name: str, event: Mapping[str, Any], reading: Readi
 
 
 def read_speech_event(name: str, event: Mapping[str, Any], reading: Reading) -> None:
-    if (event.get("type") or name) == "speech.audio.done" and isinstance(event.get("usage"), Mapping):
+    if (event.get("type") or name) != "speech.audio.done":
+        return
+    reading.ended = True
+    if isinstance(event.get("usage"), Mapping):
         reading.usage = item_usage(event["usage"], reading)
         reading.usage.audio_output_tokens = reading.usage.output_tokens
 
