@@ -178,3 +178,40 @@ def test_names_are_only_names(client: TestClient, name: str) -> None:
     post(client, fresh(event_id="e1", metadata={"customer": "someone"}))
     assert client.get(path(f"x{name}")).json()["events"] == []
     assert client.request("DELETE", path(f"x{name}")).json()["events"] == 0
+
+
+def test_names_that_end_alike_are_other_persons_and_keep_their_sums(
+    client: TestClient, storage: Storage, team: Team
+) -> None:
+    budgets = [
+        {"type": "customer", "name": "*", "limit": 0.0001, "limitAction": "alert"},
+        {"type": "customer", "name": "*", "limit": 10, "id": "per customer"},
+        {"type": "tenant", "name": "acme", "limit": 0.0001, "limitAction": "alert"},
+    ]
+    assert client.put("/v1/control/policies/default", json={"budgets": budgets}).status_code == 200
+    for number, who in enumerate(({"customer": "acme"}, {"customer": "eu:acme"}, {"tenant": "acme"})):
+        post(client, *[fresh(event_id=f"e{number}{n}", metadata=who) for n in range(2)])
+    before = spent(storage, team)
+    told = client.get(path("acme")).json()
+    assert sorted(each["key"] for each in told["sums"]) == ["-|customer:acme", "-|per customer:acme"]
+    assert [each["budget_id"] for each in told["alerts"]] == ["customer:acme"]
+    erased = client.request("DELETE", path("acme")).json()
+    assert (erased["sums"], erased["alerts"]) == (2, 1)
+    after = spent(storage, team)
+    others = ["-|customer:eu:acme", "-|per customer:eu:acme", "-|tenant:acme"]
+    assert [after[key] for key in others] == [before[key] for key in others] == [150_000] * 3
+    assert not {"-|customer:acme", "-|per customer:acme"} & after.keys()
+    assert sum(after.values()) == sum(before.values())
+    left = {each["alert"]["budget_id"] for each in client.get("/v1/control/alerts").json()["alerts"]}
+    assert left == {"customer:eu:acme", "tenant:acme"}
+
+
+def test_of_budgets_that_are_gone_those_of_other_types_are_not_the_person_s(
+    client: TestClient, storage: Storage, team: Team
+) -> None:
+    with storage.begin() as db:
+        for key in ("-|customer:acme", "-|customer:eu:acme", "-|tenant:acme", "-|a:acme", "-|a:b:acme"):
+            db.execute(sums.insert().values(team_id=team.id, key=key, spent=7))
+    assert client.request("DELETE", path("acme")).json()["sums"] == 3
+    left = sorted(key for key in spent(storage, team) if "acme" in key)
+    assert left == ["-|customer:eu:acme", "-|tenant:acme"]

@@ -19,8 +19,10 @@ from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, or_, 
 
 from ... import _json
 from ...attributes import normalized
+from ...policy.values import ATTRIBUTES
 from . import audit, expired
 from .access import Caller, allowed, storage_of
+from .alerts import told_of
 from .limits import stored
 from .policies import current, policy_names
 from .storage import Storage
@@ -77,12 +79,11 @@ def export(storage: Storage, team_id: str, person: Person, *, after: int, limit:
         }
         if not after:
             keys = [sums.c.key, sums.c.unit, sums.c.spent, sums.c.held]
+            owned = _Owned(db, team_id, person)
             of_person = select(*keys).where(sums.c.team_id == team_id, _names(sums.c.key, person))
-            found["sums"] = [dict(row) for row in db.execute(of_person).mappings()]
-            found["alerts"] = [
-                orjson.loads(body)
-                for body in db.scalars(select(alert_deliveries.c.body).where(*_alerts_of(team_id, person)))
-            ]
+            rows_of_sums = db.execute(of_person).mappings()
+            found["sums"] = [dict(row) for row in rows_of_sums if owned.has(row["key"])]
+            found["alerts"] = [orjson.loads(body) for _, body in _alerts(db, team_id, owned)]
             found["calls"] = [intent for _, intent in _intents(db, team_id, person)]
             found["mentioned"] = _mentions(db, team_id, person)
         content_ids = sorted({each for row in rows for each in _content_ids(orjson.loads(row.body))})
@@ -113,17 +114,20 @@ def erase(storage: Storage, team_id: str, person: Person, *, actor: str | None, 
         after = following
 
     def rest(db: Connection) -> dict[str, Any]:
-        renamed, kept = _rename_sums(db, team_id, person)
+        owned = _Owned(db, team_id, person)
+        renamed, kept = _rename_sums(db, team_id, owned)
         for op_id, intent in _intents(db, team_id, person):
             del intent["event"]["metadata"]
             one = holds.c.team_id == team_id, holds.c.op_id == op_id
             db.execute(update(holds).where(*one).values(intent=str(orjson.dumps(intent), "utf-8")))
-        alerts = db.execute(delete(alert_deliveries).where(*_alerts_of(team_id, person))).rowcount
+        alerts = [{"number": seq} for seq, _ in _alerts(db, team_id, owned)]
+        if alerts:
+            db.execute(delete(alert_deliveries).where(alert_deliveries.c.seq == bindparam("number")), alerts)
         found = {
             "events": erased,
             "content": deleted,
             "sums": renamed,
-            "alerts": alerts,
+            "alerts": len(alerts),
             "held": kept,
             "mentioned": _mentions(db, team_id, person),
         }
@@ -194,19 +198,40 @@ def _content_ids(value: Any, depth: int = 64) -> set[str]:
     return found | {each for item in value.values() for each in _content_ids(item, depth - 1)}
 
 
-def _rename_sums(db: Connection, team_id: str, person: Person) -> tuple[int, list[str]]:
+class _Owned:
+    """Which keys of the ledger are of a person's budgets: `eu:acme` and the tenant `acme` are not `acme`."""
+
+    def __init__(self, db: Connection, team_id: str, person: Person) -> None:
+        self.person = person
+        self._indexes = [current(db, team_id, name).index for name in policy_names(db, team_id)]
+
+    def has(self, ledger_key: str) -> bool:
+        """Of one that ends in the person's name."""
+        told = [found for index in self._indexes if (found := told_of(index, ledger_key)) is not None]
+        if told:
+            return any(self._is_of(one.budget.type, one.name) for one in told)
+        # No policy has the budget any more: by its type, where its key begins with one.
+        kind, _, name = ledger_key.partition("|")[2].partition(":")
+        return kind not in ATTRIBUTES or self._is_of(kind, name)
+
+    def _is_of(self, kind: str, name: str) -> bool:
+        is_attribute = (kind, self.person.attribute) in ATTRIBUTES.items()
+        return is_attribute and stored(name) == stored(self.person.name)
+
+
+def _rename_sums(db: Connection, team_id: str, owned: _Owned) -> tuple[int, list[str]]:
     """How many sums have another name now, and those that cannot yet, as something is held on them."""
-    nameless = f"erased-{secrets.token_hex(8)}"
+    person, nameless = owned.person, f"erased-{secrets.token_hex(8)}"
     of_person = sums.c.team_id == team_id, _names(sums.c.key, person)
-    rows = db.execute(select(sums).where(*of_person).order_by(sums.c.key).with_for_update()).all()
+    found = db.execute(select(sums).where(*of_person).order_by(sums.c.key).with_for_update())
+    rows = [row for row in found if owned.has(row.key)]
     is_open = leases.c.team_id == team_id, leases.c.state == "open", _names(leases.c.key, person)
     leased = set(db.scalars(select(leases.c.key).where(*is_open)))
     kept = [row.key for row in rows if row.holds or row.held or row.key in leased]
     for row in rows:
         if row.key in kept:
             continue
-        window, _, key = row.key.partition("|")
-        name = f"{window}|{key.partition(':')[0]}:{nameless}"
+        name = row.key.removesuffix(stored(person.name)) + nameless
         for table in (sums, leases, marks):
             one = table.c.team_id == team_id, table.c.key == row.key
             db.execute(update(table).where(*one).values(key=name))
@@ -221,11 +246,14 @@ def _names(key: ColumnElement[str], person: Person) -> ColumnElement[bool]:
     return after_bar & key.like("%|%")
 
 
-def _alerts_of(team_id: str, person: Person) -> tuple[ColumnElement[bool], ...]:
-    ending = func.substr(
-        alert_deliveries.c.budget_key, func.length(alert_deliveries.c.budget_key) - len(person.name)
-    )
-    return alert_deliveries.c.team_id == team_id, ending == f":{person.name}"
+def _alerts(db: Connection, team_id: str, owned: _Owned) -> list[tuple[int, str]]:
+    """Number and body of each alert of the person's budgets."""
+    columns = alert_deliveries.c
+    name = stored(f":{owned.person.name}")
+    ending = func.substr(columns.budget_key, func.length(columns.budget_key) - len(name) + 1)
+    of = select(columns.seq, columns.budget_key, columns.body)
+    rows = db.execute(of.where(columns.team_id == team_id, ending == name).order_by(columns.seq))
+    return [(row.seq, row.body) for row in rows if owned.has(f"|{row.budget_key}")]
 
 
 def _mentions(db: Connection, team_id: str, person: Person) -> dict[str, int]:
