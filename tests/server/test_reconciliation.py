@@ -6,7 +6,10 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from fastapi.testclient import TestClient
+
+from aden_transport.control.server import reconciliation
 
 from .kit import Team
 from .test_ledger import line, policy, reserve
@@ -92,3 +95,15 @@ def test_calls_are_told_by_day_and_model(client: TestClient) -> None:
     for since in ("9999-01-01", "0001-01-01T00:00:00+14:00"):
         client.get("/v1/ledger/reconcile", params={"since": since, "at": since}).raise_for_status()
     assert client.get("/v1/ledger/reconcile", params={"at": "noon"}).status_code == 422
+
+
+def test_more_budgets_are_compared_than_a_statement_takes(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciliation, "AT_ONCE", 2)
+    policy(client, {"type": "customer", "name": "*", "limit": 9})
+    send(client, *[event(number, 0.5, customer_id=f"c{number}") for number in range(5)])
+    exact, found = reconciled(client)
+    assert exact
+    assert found == {f"-|customer:c{number}": (USD // 2, USD // 2, 0) for number in range(5)}
+    assert client.get("/v1/ledger/reconcile", params={"policy_id": "a\0b"}).status_code == 400

@@ -9,7 +9,7 @@ difference, and stand in the audit.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
@@ -25,6 +25,7 @@ from .access import Caller, allowed, storage_of
 from .expired import unconfirmed
 from .limits import stored
 from .policies import DEFAULT, current
+from .policy_routes import policy_of
 from .storage import Storage
 from .tables import events, sums
 from .wire import seconds_of
@@ -42,8 +43,7 @@ def reconciled(db: Connection, team: str, *, now: float, policy_id: str = DEFAUL
     index = current(db, team, policy_id).index
     told, doubtful = _of_events(db, team, index, now)
     keys = {stored(key) for key in told} | _keys(db, team, index, now)
-    rows = db.execute(select(sums).where(sums.c.team_id == team, sums.c.key.in_(sorted(keys)))).all()
-    found = {row.key: row for row in rows if row.unit == "usd"}
+    found = {row.key: row for row in _sums(db, team, sorted(keys)) if row.unit == "usd"}
     events_of, unconfirmed_of = (
         Counter({stored(key): amount for key, amount in each.items()}) for each in (told, doubtful)
     )
@@ -59,6 +59,13 @@ def reconciled(db: Connection, team: str, *, now: float, policy_id: str = DEFAUL
         }
         for key, row in sorted(found.items())
     ]
+
+
+def _sums(db: Connection, team: str, keys: Sequence[str]) -> Iterator[Any]:
+    """In parts, as a statement takes so many parameters."""
+    for start in range(0, len(keys), AT_ONCE):
+        part = keys[start : start + AT_ONCE]
+        yield from db.execute(select(sums).where(sums.c.team_id == team, sums.c.key.in_(part)))
 
 
 def _of_events(db: Connection, team: str, index: Index, now: float) -> tuple[Counter[str], Counter[str]]:
@@ -140,7 +147,7 @@ def reconcile(
     connection: HTTPConnection,
     caller: Annotated[Caller, Depends(allowed("read"))],
     storage: Annotated[Storage, Depends(storage_of)],
-    policy_id: str = DEFAULT,
+    policy_id: Annotated[str, Depends(policy_of)],
     at: Annotated[str | None, Query(max_length=40, description="ISO 8601: in the windows of then")] = None,
     since: Annotated[str | None, Query(max_length=40, description="ISO 8601: models from then on")] = None,
 ) -> dict[str, Any]:
