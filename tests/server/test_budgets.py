@@ -224,3 +224,27 @@ def test_another_team_has_other_budgets(client: TestClient, storage: Storage) ->
     reader = dict(new_team(storage, ("read",)).headers)
     for path in ("adjust", "reset", "freeze", "unfreeze"):
         assert client.post(f"/v1/control/budget/b1/{path}", json={}, headers=reader).status_code == 403
+
+
+@pytest.mark.parametrize("name", ["%00x", "", "x" * 300])
+def test_a_template_makes_no_budget_that_no_call_can_meet(client: TestClient, name: str) -> None:
+    address = f"/v1/control/budget/tenant:{name}"
+    adjusted = {"amount_usd": 1, "reason": "invoice"}
+    answers = [
+        *[client.get(address), client.get(f"{address}/explain"), client.put(address, json={"limit_usd": 2})],
+        *[client.post(f"{address}/{what}", json=adjusted) for what in ("adjust", "reset", "freeze")],
+    ]
+    assert [answer.status_code for answer in answers] == [404] * len(answers)
+
+
+def test_a_context_is_read_as_events_are(client: TestClient, storage: Storage, team: Team) -> None:
+    spend(storage, team, **{"-|tenant:a\\x00b": 5 * USD})
+    asked = {"context": {"tenant_id": "a\0b"}, "estimated_cost": 1}
+    assert client.post("/v1/control/budget/validate", json=asked).json()["action"] == "block"
+
+
+def test_a_change_that_the_policy_cannot_take_is_refused(client: TestClient) -> None:
+    same = [{"type": "tenant", "name": "x", "limit": 5, "id": f"same {n}"} for n in range(100)]
+    assert client.put("/v1/control/policies/default", json=[*POLICY, *same]).status_code == 200
+    answer = client.put("/v1/control/budget/tenant:x", json={"limit_usd": 2})
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_policy")

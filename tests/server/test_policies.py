@@ -10,6 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import insert, update
 
+from aden_transport.control.server import policies
 from aden_transport.control.server.storage import Storage
 from aden_transport.control.server.tables import sums
 from aden_transport.policy import load
@@ -281,3 +282,20 @@ def test_a_team_sees_nothing_of_another(client: TestClient, storage: Storage) ->
     assert client.get("/v1/control/policies/night", headers=other).status_code == 404
     assert client.get("/v1/control/policies/night/versions", headers=other).json() == {"versions": []}
     assert client.get("/v1/audit", headers=other).json() == {"entries": []}
+
+
+def test_a_team_has_so_many_policies(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policies, "MOST_POLICIES", 3)
+    for name in ("a", "b"):
+        put(client, {"budgets": []}, name)
+    for answer in (
+        client.put("/v1/control/policies/c", json={"budgets": []}),
+        client.post("/v1/control/policies/c/budgets", json={"limit": 1}),
+        client.delete("/v1/control/policies/c/rules"),
+        client.post("/v1/control/policies", json={"name": "c"}),
+    ):
+        assert (answer.status_code, answer.json()["error"]) == (409, "too_many")
+    put(client, {"budgets": [GLOBAL]})
+    put(client, {"budgets": [GLOBAL]}, "b")
+    assert client.delete("/v1/control/policies/a").status_code == 200
+    put(client, {"budgets": []}, "a")

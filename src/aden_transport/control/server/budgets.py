@@ -20,9 +20,10 @@ from ...policy.verdict import iso
 from ..messages import Paths
 from . import audit
 from .access import Caller, allowed, storage_of
-from .documents import accepted, changed
+from .documents import changed
 from .floors import insert_or_ignore
-from .policies import Current, current, lock, write
+from .incoming import cleaned
+from .policies import Current, current, lock, taken, write
 from .policy_routes import policy_of
 from .spending import NOTHING, made_by, match_for, totals_of
 from .storage import Storage
@@ -74,7 +75,7 @@ def validate(caller: Reader, storage: Database, policy_id: PolicyId, body: Body)
         found = current(db, caller.team_id, policy_id)
         version = str(found.version)
         if isinstance(context, Mapping):
-            matches = found.index.match(attributes_of(context), now)
+            matches = found.index.match(attributes_of(cleaned(context)), now)
             if not matches:
                 return nothing_to_judge("No budgets match the provided context", version=version)
             return judged(_standings(db, found, matches), asked, version=version)
@@ -313,7 +314,7 @@ def _change(storage: Storage, caller: Caller, policy_id: str, budget_id: str, wo
 def _written(
     db: Connection, before: Current, document: Mapping[str, Any], caller: Caller, now: float
 ) -> Current:
-    stored, _ = accepted(document)
+    stored, _ = taken(document)
     return write(db, before, stored, by=caller.key_id, now=now)
 
 

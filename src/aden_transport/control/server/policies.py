@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select
 
 from ..._json import dumps, loads
+from ...attributes import MAX_CHARS
 from ...errors import ConfigurationError
 from ...policy.index import Index
 from ...policy.values import Budget, Policy
@@ -36,6 +37,7 @@ __all__ = [
     "note",
     "policy_names",
     "remove",
+    "taken",
     "told_exactly",
     "told_with_spent",
     "write",
@@ -44,6 +46,8 @@ __all__ = [
 DEFAULT = "default"
 DELETED = "deleted"
 """In the place of an ETag."""
+MOST_POLICIES = 1000
+"""Of a team."""
 MOST_KEPT = 1000
 """Policies that a process keeps parsed."""
 MOST_BUDGETS = 200_000
@@ -156,6 +160,9 @@ def change(
     def work(db: Connection) -> Current:
         lock(db, caller.team_id)
         before = _or_empty(db, caller.team_id, policy_id)
+        is_new = before.etag == "0" and policy_id != DEFAULT
+        if is_new and len(policy_names(db, caller.team_id)) >= MOST_POLICIES:
+            raise Fault(409, "too_many", f"A team has at most {MOST_POLICIES} policies; delete one.")
         if if_match not in (None, "*", f'"{before.etag}"'):
             raise Fault(412, "changed", "The policy was changed meanwhile; get it, and change that.")
         try:
@@ -168,6 +175,14 @@ def change(
         return after
 
     return storage.transact(work)
+
+
+def taken(document: Any) -> tuple[dict[str, Any], Policy]:
+    """`accepted`. Raises: Fault 400 where it cannot be used, with the path of each fault."""
+    try:
+        return accepted(document)
+    except ConfigurationError as exc:
+        raise _invalid(exc) from exc
 
 
 def remove(storage: Storage, caller: Caller, policy_id: str) -> None:
@@ -239,10 +254,12 @@ def _or_empty(db: Connection, team_id: str, policy_id: str) -> Current:
 
 
 def _template(index: Index, key: str) -> Budget | None:
-    """The template whose type, or id, stands before a colon of the key."""
+    """The template whose type, or id, stands before a colon of the key, and a name of calls after it."""
     templates = [budget for budget in index.policy.budgets if budget.is_template]
     made = [budget for budget in templates if key.startswith(f"{budget.id or budget.type}:")]
-    return max(made, key=lambda budget: len(budget.id or budget.type), default=None)
+    found = max(made, key=lambda budget: len(budget.id or budget.type), default=None)
+    name = "" if found is None else key.removeprefix(f"{found.id or found.type}:")
+    return found if 0 < len(name) <= MAX_CHARS and "\0" not in name else None
 
 
 def contents(row: Any) -> tuple[dict[str, Any], list[str], float]:
