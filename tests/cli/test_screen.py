@@ -29,10 +29,17 @@ def test_a_table_aligns_figures_to_the_right() -> None:
 
 
 @pytest.mark.parametrize("width", [38, 34, 30])
-def test_the_first_column_gives_way(width: int) -> None:
-    lines = table(COLUMNS, [["a name of some length", "1", "$2"]], width)
-    assert [len(line) for line in lines] == [width, width]
-    assert ".." in lines[1]
+def test_a_name_that_does_not_fit_stands_whole_on_a_line_before_its_figures(width: int) -> None:
+    names = ["a name of some length 1", "a name of some length 2"]
+    titles, *lines = table(COLUMNS, [[name, "1", "$2"] for name in names], width)
+    assert [lines[0], lines[2]] == names
+    assert lines[1] == lines[3] == "1         $2".rjust(width)
+    assert len(titles) == width
+
+
+def test_a_name_has_an_end() -> None:
+    name, figures = table(COLUMNS, [["a" * 5000, "1", "$2"]], 80)[1:]
+    assert (len(name), name[-3:], figures.split()) == (256, "a..", ["1", "$2"])
 
 
 @pytest.mark.parametrize(("columns", "width"), [("80", 79), ("10", 40), ("400", 100)])

@@ -57,6 +57,14 @@ def test_a_policy_is_pushed_compared_and_pulled(server: Running, tmp_path: Path)
     assert refused.code == 2
     assert "budgets[0]" in refused.stderr
     assert ask(server, "policy", "push").code == ask(server, "policy", "check").code == 2
+    nowhere = ask(server, "policy", "pull", str(tmp_path / "nowhere" / "pulled.json"))
+    assert (nowhere.code, "cannot be written" in nowhere.stderr) == (2, True)
+    assert ask(server, "policy", "pull", "--policy", "x/../default").code == 2
+    differs = json.loads(ask(server, "policy", "diff", str(pulled), "--json").stdout)
+    assert (differs["differs"], differs["server"] == differs["file"]) == (False, True)
+    assert ask(server, "agents", "--limit", "0").stderr.startswith(
+        "aden-transport: the server cannot do that"
+    )
 
 
 def test_budgets_are_listed_and_changed(server: Running) -> None:
@@ -153,6 +161,8 @@ def test_the_ledger_is_compared_with_the_events(server: Running) -> None:
         assert (off.code, "1 of 1 budgets differ" in off.words) == (1, True)
         event = {"event_id": op_id, "provider": "openai", "model": "gpt-4o", "cost_nano_usd": cost}
         server.ask("POST", "/v1/control/events", {"events": [event | {"settled": True}]})
+    narrow = run("reconcile", ADEN_API_URL=server.url, ADEN_API_KEY=server.tokens["admin"], COLUMNS="60")
+    assert "-|all" in [line.split()[0] for line in narrow.lines if line]
     exact = ask(server, "reconcile", "--since", "2026-01-01", "--wait", "5")
     assert exact.code == 0
     by_model, of_budget = (next(each for each in exact.lines if name in each) for name in ("gpt-4o", "-|all"))

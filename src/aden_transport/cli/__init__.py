@@ -9,6 +9,7 @@ Exit codes: 0 done; 1 something did not go as promised; 2 wrong usage; 130 inter
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -43,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises: SystemExit for `--help`, `--version` and wrong usage, as argparse does.
     """
     words = sys.argv[1:] if argv is None else list(argv)
+    _prepare_output()
     parser = _parser(words)
     arguments = parser.parse_args(words)
     if arguments.command is None:
@@ -54,13 +56,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # Who read our output has left; the interpreter must not try to flush into it again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_output()
+        return EXIT_FAILED
+    except OSError as exc:
+        print(f"aden-transport: {exc}", file=sys.stderr)
+        _give_up_output()
         return EXIT_FAILED
     except AdenError as exc:
         print(f"aden-transport: {exc}", file=sys.stderr)
         return EXIT_USAGE if isinstance(exc, ConfigurationError) else EXIT_FAILED
     return code
+
+
+def _prepare_output() -> None:
+    """Have a standard output that takes every character: what its encoding lacks is escaped."""
+    if sys.stdout is None:
+        # For as long as the process, so that nobody has to close it.
+        sys.stdout = open(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _give_up_output() -> None:
+    """Who read our output has left, or its disk is full: the interpreter must not flush into it again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:

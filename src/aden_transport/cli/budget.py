@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+from .arguments import dollars
 from .screen import Column, Screen, table
 from .server import Server, add_server_arguments, printable
 
@@ -38,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         one = wants.add_parser(what, help=purpose)
         one.add_argument("budget", metavar="ID", help="as `budget list` names it: global, customer:acme, …")
         if what in ("set", "adjust"):
-            one.add_argument("usd", type=float, metavar="USD")
+            one.add_argument("usd", type=dollars, metavar="USD")
         if what != "show":
             one.add_argument("--reason", required=what == "adjust", help="for the audit")
     for one in wants.choices.values():

@@ -14,6 +14,7 @@ import time
 from typing import Any
 
 from ..errors import ConfigurationError
+from .arguments import spent, tokens
 from .hypothetical import ATTRIBUTES, MODEL, hypothetical, sums_of
 from .server import add_server_arguments
 
@@ -30,14 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="read the document, try a call on it, or send it to a server, get it from there, compare both",
     )
     parser.add_argument("file", metavar="FILE", nargs="?", help="a policy in JSON or TOML")
-    parser.add_argument("--json", action="store_true", help="`explain`, `push`: print one JSON document")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--policy", default="default", metavar="ID", help="which of the server's (default)")
     add_server_arguments(parser)
     call = parser.add_argument_group("the call that `explain` tries")
     call.add_argument("--model", help=f"default: that of the request, or {MODEL}")
     call.add_argument("--provider", default="openai", help="default: openai")
-    call.add_argument("--input", type=int, default=1000, metavar="N", help="most input tokens (1000)")
-    call.add_argument("--output", type=int, default=1000, metavar="N", help="most output tokens (1000)")
+    call.add_argument("--input", type=tokens, default=1000, metavar="N", help="most input tokens (1000)")
+    call.add_argument("--output", type=tokens, default=1000, metavar="N", help="most output tokens (1000)")
     call.add_argument(
         "--request", metavar="FILE", help="the body of a request, instead of its size in tokens"
     )
@@ -45,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         call.add_argument(f"--{name}", metavar="NAME")
     call.add_argument("--tag", action="append", metavar="NAME", help="may be repeated")
     sums = parser.add_mutually_exclusive_group()
-    sums.add_argument("--spent", type=float, default=0.0, metavar="USD", help="spent on each budget so far")
+    sums.add_argument("--spent", type=spent, default=0.0, metavar="USD", help="spent on each budget so far")
     sums.add_argument(
         "--ledger",
         metavar="ADDRESS",
@@ -65,9 +66,15 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigurationError(f"`policy {arguments.what}` needs a FILE")
     policy = load(arguments.file)
     if arguments.what == "check":
-        print(describe_policy(policy))
+        print(_as_json(arguments.file) if arguments.json else describe_policy(policy))
         return 0
     return _explain(policy, arguments)
+
+
+def _as_json(file: str) -> str:
+    from .policy_remote import as_read
+
+    return json.dumps({"ok": True, "policy": as_read(file)})
 
 
 def _explain(policy: Any, arguments: argparse.Namespace) -> int:

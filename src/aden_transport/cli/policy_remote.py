@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
+import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from ..control.server.documents import RULES, accepted, told
 from ..errors import ConfigurationError
@@ -16,7 +18,7 @@ from ..policy.document import from_json
 from .screen import Line, Screen
 from .server import Server
 
-__all__ = ["run"]
+__all__ = ["as_read", "run"]
 
 DIFFERS = 1
 KNOWN_BY_SERVER = ("id", "version", "updated_at")
@@ -26,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Push, pull or compare; returns the exit code."""
     if arguments.what != "pull" and not arguments.file:
         raise ConfigurationError(f"`policy {arguments.what}` needs a FILE")
-    address = f"/v1/control/policies/{arguments.policy}"
+    address = f"/v1/control/policies/{quote(arguments.policy, safe='')}"
     with Server(arguments) as server:
         if arguments.what == "push":
             return _push(server, address, arguments)
@@ -49,26 +51,45 @@ def _push(server: Server, address: str, arguments: argparse.Namespace) -> int:
 def _pull(remote: Mapping[str, Any], arguments: argparse.Namespace) -> int:
     text = f"{json.dumps(remote, indent=2, ensure_ascii=False)}\n"
     if not arguments.file:
-        print(text, end="")
+        print(text if _can_be_shown(text) else f"{json.dumps(remote, indent=2)}\n", end="")
         return 0
     path = Path(arguments.file)
     if path.suffix.lower() == ".toml":
         raise ConfigurationError("a policy is pulled as JSON: give a file that does not end in .toml")
-    path.write_text(text, encoding="utf-8")
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as exc:
+        raise ConfigurationError(f"the file {arguments.file!r} cannot be written: {exc.strerror}") from exc
     return 0
+
+
+def _can_be_shown(text: str) -> bool:
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _diff(remote: Mapping[str, Any], arguments: argparse.Namespace) -> int:
     """What a push would change."""
-    document, policy = _local(arguments.file)
-    local = _plain(told(document, policy, {}, policy_id="", version=0, updated_at=0.0))
+    local = as_read(arguments.file)
     before, after = (
         json.dumps(one, indent=2, sort_keys=True, ensure_ascii=False).splitlines() for one in (remote, local)
     )
     lines = list(difflib.unified_diff(before, after, "server", arguments.file, lineterm=""))
     styles = {"+": "green", "-": "red"}
-    Screen().show(*(Line(line, styles.get(line[:1], "")) for line in lines))
+    if arguments.json:
+        print(json.dumps({"differs": bool(lines), "server": remote, "file": local}))
+    else:
+        Screen().show(*(Line(line, styles.get(line[:1], "")) for line in lines))
     return DIFFERS if lines else 0
+
+
+def as_read(file: str) -> dict[str, Any]:
+    """The document of a file as a server would tell it. Raises: ConfigurationError."""
+    document, policy = _local(file)
+    return _plain(told(document, policy, {}, policy_id="", version=0, updated_at=0.0))
 
 
 def _local(file: str) -> tuple[dict[str, Any], Any]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..policy.money import amount
+from .arguments import seconds
 from .screen import Column, Screen, table
 from .server import Server, add_server_arguments, printable
 
@@ -35,7 +36,7 @@ MODELS = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--at", metavar="TIME", help="in the windows of then, ISO 8601 (now)")
     parser.add_argument("--since", metavar="TIME", help="show the calls from then on, by day and model")
-    parser.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help="for events to come (0)")
+    parser.add_argument("--wait", type=seconds, default=0.0, metavar="SECONDS", help="for events to come (0)")
     parser.add_argument("--policy", metavar="ID", help="of this policy (default)")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     add_server_arguments(parser)

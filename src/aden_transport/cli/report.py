@@ -68,7 +68,10 @@ def _paths(names: Iterable[str]) -> Iterator[Path | None]:
         if name == "-":
             yield None
         elif path.is_dir():
-            yield from sorted(path.glob("metrics-*.jsonl"))
+            found = sorted(path.glob("metrics-*.jsonl"))
+            if not found:
+                print(f"aden-transport: {path} has no metrics-*.jsonl; name the file", file=sys.stderr)
+            yield from found
         else:
             yield path
 

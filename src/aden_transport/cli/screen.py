@@ -12,6 +12,8 @@ from typing import NamedTuple
 __all__ = ["Column", "Line", "Screen", "flow", "table"]
 
 NARROWEST, WIDEST = 40, 100
+LONGEST = 256
+"""Of a name in a table, in characters."""
 
 
 class Line(NamedTuple):
@@ -86,28 +88,29 @@ def _wrap(text: str, width: int, first: str = "", later: str = "") -> list[str]:
 
 
 class Column(NamedTuple):
-    """A column of a table; the first one is text and gives way, the others are figures."""
+    """A column of a table; the first one is names and gives way, the others are figures."""
 
     title: str
     width: int
 
 
 def table(columns: Sequence[Column], rows: Iterable[Sequence[str]], width: int) -> list[str]:
-    """A table's lines, its titles first, within `width` where the figures leave room."""
+    """A table's lines, its titles first, within `width` where the figures leave room.
+
+    A name that does not fit stands whole on a line before its figures: cut, it would be like others.
+    """
     gap = 2
     figures = columns[1:]
     room = width - sum(column.width + gap for column in figures)
     first = max(12, min(columns[0].width, room))
-    titled: list[Sequence[str]] = [[column.title for column in columns], *rows]
-    return [
-        (
-            _cut(row[0], first).ljust(first)
-            + "".join(
-                " " * gap + value.rjust(column.width) for column, value in zip(figures, row[1:], strict=True)
-            )
-        ).rstrip()
-        for row in titled
-    ]
+    lines: list[str] = []
+    for name, *values in [[column.title for column in columns], *rows]:
+        if len(name) > first:
+            lines.append(_cut(name, LONGEST))
+        shown = "" if len(name) > first else name
+        aligned = (value.rjust(column.width) for column, value in zip(figures, values, strict=True))
+        lines.append((" " * gap).join([shown.ljust(first), *aligned]).rstrip())
+    return lines
 
 
 def _cut(text: str, width: int) -> str:

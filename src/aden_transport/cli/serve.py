@@ -6,12 +6,18 @@ At its first start it makes a team and two keys, which are shown once.
 from __future__ import annotations
 
 import argparse
+import sqlite3
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import ConfigurationError
+from .arguments import seconds
 from .screen import Screen
+
+if TYPE_CHECKING:
+    from sqlalchemy.exc import SQLAlchemyError
 
 __all__ = ["add_arguments", "run"]
 
@@ -31,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--demo", action="store_true", help="a fleet to watch: a server, a fake provider, and three agents"
     )
-    parser.add_argument("--seconds", type=float, metavar="N", help="`--demo`: end after so long")
+    parser.add_argument("--seconds", type=seconds, metavar="N", help="`--demo`: end after so long")
     parser.add_argument("--backup", type=Path, metavar="FILE", help="copy the database to a file, and end")
     parser.add_argument(
         "--portable", action="store_true", help="of a copy: one that either database restores"
@@ -43,12 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until interrupted; returns the exit code."""
-    if not 0 <= arguments.port <= 65_535:
-        raise ConfigurationError("--port has to be from 0 to 65535")
-    if not 1 <= arguments.workers <= 256:
-        raise ConfigurationError("--workers has to be from 1 to 256")
-    if bool(arguments.tls_cert) != bool(arguments.tls_key):
-        raise ConfigurationError("give --tls-cert and --tls-key together")
+    _check(arguments)
     try:
         import uvicorn  # noqa: F401 - whether the extra is installed
 
@@ -82,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
             return 0
         keys = server.first_team(database)
     except SQLAlchemyError as exc:
-        raise ConfigurationError(f"the database cannot be used: {type(exc).__name__}") from exc
+        raise ConfigurationError(f"the database cannot be used: {_why(exc)}") from exc
     screen = Screen()
     screen.show(f"aden-transport control server: {place.url}")
     if keys:
@@ -91,6 +92,58 @@ def run(arguments: argparse.Namespace) -> int:
     sys.stdout.flush()
     server.serve(place)
     return 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Raises: ConfigurationError, for what cannot be, or would mean nothing."""
+    if not 1 <= arguments.port <= 65_535:
+        raise ConfigurationError("--port has to be from 1 to 65535")
+    if not 1 <= arguments.workers <= 256:
+        raise ConfigurationError("--workers has to be from 1 to 256")
+    if arguments.seconds is not None and not arguments.demo:
+        raise ConfigurationError("--seconds ends a --demo: give both, or leave it out")
+    if arguments.portable and arguments.backup is None:
+        raise ConfigurationError("--portable is of a copy: give --backup FILE, too")
+    if arguments.new_team is not None and not arguments.new_team.strip():
+        raise ConfigurationError("--new-team needs the name of the team")
+    if bool(arguments.tls_cert) != bool(arguments.tls_key):
+        raise ConfigurationError("give --tls-cert and --tls-key together")
+    if arguments.tls_cert:
+        _check_certificate(arguments.tls_cert, arguments.tls_key)
+
+
+def _check_certificate(certificate: str, private_key: str) -> None:
+    """Raises: ConfigurationError, where the two files cannot be read, or do not belong together."""
+    import ssl
+
+    asked: list[bool] = []
+
+    def password() -> str:
+        asked.append(True)
+        return ""
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, private_key, password)
+    except ssl.SSLError as exc:
+        if not asked:  # An encrypted key's password is asked for when the server starts.
+            why = "are no certificate and its private key, in PEM"
+            raise ConfigurationError(f"--tls-cert and --tls-key {why}: {exc.reason or exc}") from exc
+    except OSError as exc:
+        raise ConfigurationError(f"--tls-cert or --tls-key cannot be read: {exc.strerror}") from exc
+
+
+def _why(exc: SQLAlchemyError) -> str:
+    """Never the driver's own words where an address could be among them: it may have a password."""
+    driver = getattr(exc, "orig", None)
+    if isinstance(driver, sqlite3.Error):
+        return str(driver)
+    state = getattr(driver, "sqlstate", None) or ""
+    known = {"28": "it refuses this user, or the password", "3D": "there is no such database on it"}
+    if reason := known.get(state[:2]):
+        return reason
+    if state or type(exc).__name__ != "OperationalError":
+        return " ".join(filter(None, [type(exc).__name__, state]))
+    return "it does not answer: is it running, and is the address right?"
 
 
 def _show_rows(rows: Mapping[str, int]) -> None:

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-from ..control.messages import URL
+from ..control.options import server_address
 from ..errors import AdenError, ConfigurationError
 
 __all__ = ["Server", "add_server_arguments", "printable"]
 
 TIMEOUT_S = 30.0
+UNKNOWN_KEY = 401
 
 
 class ServerError(AdenError):
@@ -30,22 +31,25 @@ def add_server_arguments(parser: argparse.ArgumentParser) -> None:
 class Server:
     """The server that a command's arguments name. A context manager.
 
-    Raises: ConfigurationError, where no key is given.
+    Raises: ConfigurationError, where no key is given, or the address cannot be used or would show the key.
     """
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         import httpx2
 
-        self.url = (arguments.server or os.environ.get("ADEN_API_URL") or URL).rstrip("/")
-        key = arguments.api_key or os.environ.get("ADEN_API_KEY")
+        given = arguments.server or os.environ.get("ADEN_API_URL")
+        self.url = server_address(given, name="--server (or ADEN_API_URL)")
+        key = (arguments.api_key or os.environ.get("ADEN_API_KEY") or "").strip()
         if not key:
             raise ConfigurationError("give a key of the control server: --api-key, or ADEN_API_KEY")
+        if not (key.isascii() and key.isprintable() and " " not in key):
+            raise ConfigurationError("--api-key (or ADEN_API_KEY) has to be the key alone, without spaces")
         try:
             self._client = httpx2.Client(
                 base_url=self.url, headers={"Authorization": f"Bearer {key}"}, timeout=TIMEOUT_S
             )
-        except (httpx2.InvalidURL, UnicodeEncodeError) as exc:
-            raise ConfigurationError(f"the server's address or key cannot be used: {exc}") from exc
+        except httpx2.InvalidURL as exc:
+            raise ConfigurationError(f"the server's address cannot be used: {exc}") from exc
 
     def get(self, path: str, **params: Any) -> Any:
         return self.ask("GET", path, params=params)
@@ -69,13 +73,21 @@ class Server:
         try:
             answer = self._client.request(method, path, json=body, params=given, headers=dict(headers or {}))
         except (httpx2.HTTPError, httpx2.InvalidURL) as exc:
-            raise ServerError(f"{self.url} does not answer: {type(exc).__name__}") from exc
+            raise ServerError(
+                f"{self.url} does not answer ({type(exc).__name__}): is it running (aden-transport serve), "
+                "and is the address right (--server, or ADEN_API_URL)?"
+            ) from exc
         try:
             told = answer.json()
         except ValueError as exc:
             raise ServerError(f"{self.url} answers {answer.status_code}, and no JSON") from exc
         if answer.is_success:
             return told
+        if answer.status_code == UNKNOWN_KEY:
+            raise ServerError(
+                f"{self.url} does not know this API key, or it was revoked or is over: give one that is in "
+                "force with --api-key, or ADEN_API_KEY"
+            )
         message = _message(told) or f"{self.url} answers {answer.status_code}"
         if answer.status_code in (400, 404, 409, 412, 422):
             raise ConfigurationError(message)
@@ -93,8 +105,9 @@ class Server:
 def _message(told: Any) -> str:
     if not isinstance(told, Mapping):
         return ""
-    lines = [str(told.get("message") or "")]
-    for fault in told.get("faults") or ():
+    faults = told.get("faults") or ()
+    lines = ["the server cannot do that:" if faults else str(told.get("message") or "")]
+    for fault in faults:
         path = f"{fault['path']}: " if fault.get("path") else ""
         lines.append(f"  {path}{fault.get('message')}")
     return "\n".join(lines)

@@ -87,11 +87,11 @@ def _number(name: str, value: Any, low: float, high: float) -> None:
         raise ConfigurationError(f"ControlOptions({name}={value:g}) must lie between {low:g} and {high:g}.")
 
 
-def server_address(given: str | None) -> str:
+def server_address(given: str | None, *, name: str = "MeterOptions(server_url=…)") -> str:
     """The address that requests begin with: `https://host[:port][/path]`; None is Aden's own server.
 
     `wss` and `ws` stand for `https` and `http`, and `http` is for this machine only, as the key would pass
-    everybody on the way.
+    everybody on the way. `name`: where it was given, for the message.
 
     Raises: ConfigurationError for an address that is none.
     """
@@ -100,21 +100,22 @@ def server_address(given: str | None) -> str:
         parts = urlsplit(text)
         host, _ = parts.hostname, parts.port
     except ValueError as exc:
-        raise ConfigurationError(_no_address("it is no URL")) from exc
+        raise ConfigurationError(_no_address(name, "it is no URL")) from exc
     if not host or parts.query or parts.fragment or not text.isprintable() or " " in text:
-        raise ConfigurationError(_no_address("give scheme and host, and no query"))
+        raise ConfigurationError(_no_address(name, "give scheme and host, and no query"))
     if parts.username is not None or parts.password is not None:
-        raise ConfigurationError(_no_address("give the key as api_key, not within the address"))
+        raise ConfigurationError(_no_address(name, "give the key as api_key, not within the address"))
     scheme = parts.scheme.lower()
     if scheme in PLAIN and not is_loopback(host):
         raise ConfigurationError(
             _no_address(
-                f"{scheme} would show the key to everybody on the way; use https, or http for 127.0.0.1"
+                name,
+                f"{scheme} would show the key to everybody on the way; use https, or http for 127.0.0.1",
             )
         )
     written = SECURE.get(scheme) or PLAIN.get(scheme)
     if written is None:
-        raise ConfigurationError(_no_address("use https, or http for 127.0.0.1"))
+        raise ConfigurationError(_no_address(name, "use https, or http for 127.0.0.1"))
     return f"{written}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
 
 
@@ -128,5 +129,5 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _no_address(why: str) -> str:
-    return f"MeterOptions(server_url=…) cannot be used: {why}."
+def _no_address(name: str, why: str) -> str:
+    return f"{name} cannot be used: {why}."

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import orjson
-from sqlalchemy import Connection, Table, func, insert, select, text
+from sqlalchemy import Connection, Table, func, insert, inspect, select, text
 
 from ...errors import ConfigurationError
 from .storage import Storage
@@ -45,8 +45,10 @@ def backup(storage: Storage, path: Path, *, portable: bool | None = None) -> dic
     """Write a copy to `path`, which must not be there yet, readable by its owner only. `portable`: whether
     either engine can restore it; None: only PostgreSQL's. A name that ends in `.gz` is compressed.
 
-    Returns the number of rows by table. Raises: ConfigurationError where it cannot be written.
+    Returns the number of rows by table. Raises: ConfigurationError where it cannot be written, or there is
+    nothing to copy.
     """
+    _require_made(storage)
     whole = storage.is_sqlite if portable is None else not portable
     if whole and not storage.is_sqlite:
         raise ConfigurationError("a copy of PostgreSQL is portable")
@@ -181,6 +183,12 @@ def _number_on(db: Connection) -> None:
             last = select(func.max(table.c.seq)).scalar_subquery()
             sequence = func.pg_get_serial_sequence(table.name, "seq")
             db.execute(select(func.setval(sequence, func.coalesce(last, 1), last.is_not(None))))
+
+
+def _require_made(storage: Storage) -> None:
+    with storage.engine.connect() as db:
+        made = inspect(db).has_table("alembic_version")
+    _require(made, "there is nothing to copy: give the --data or --database that the server runs on")
 
 
 def _schema(db: Connection) -> str | None:
