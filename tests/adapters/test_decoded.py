@@ -199,3 +199,45 @@ def test_a_stream_may_change_its_reader(variant: Variant) -> None:
     (event,) = metering.events
     assert (event.input_tokens, event.output_tokens, event.usage_source) == (8, 3, "reported")
     assert event.faults == ()
+
+
+class Steps:
+    """Gives pieces to a loop, and nothing that a loop does not ask for."""
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        self._pieces = iter(pieces)
+
+    def __next__(self) -> bytes:
+        return next(self._pieces)
+
+    async def __anext__(self) -> bytes:
+        for piece in self._pieces:
+            return piece
+        raise StopAsyncIteration
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_a_body_may_be_no_more_than_steps(variant: Variant) -> None:
+    metering = Metering(variant)
+    metering.start()
+    module = variant.module
+
+    class Body(module.SyncByteStream, module.AsyncByteStream):  # type: ignore[misc]
+        def __iter__(self) -> Any:
+            return Steps(EVENTS)
+
+        def __aiter__(self) -> Any:
+            return Steps(EVENTS)
+
+    def handler(_: Any) -> Any:
+        return module.Response(200, headers={"content-type": "text/event-stream"}, stream=Body())
+
+    async def scenario() -> bytes:
+        caller = metering.caller(transport=variant.mock(handler))
+        got = await caller.read(await caller.open(URL, json=ASKED))
+        await caller.end()
+        return got
+
+    assert variant.run(scenario) == b"".join(EVENTS)
+    (event,) = metering.events
+    assert (event.input_tokens, event.output_tokens, event.faults) == (8, 3, ())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from queue import SimpleQueue
 from types import GeneratorType
 from typing import Any
@@ -130,6 +131,8 @@ def shown(inner: Any, exchange: Exchange, decoder: Shown) -> Iterator[bytes]:
     piece."""
     decoder.begin()
     pieces = iter(inner)
+    if not hasattr(pieces, "__iter__"):  # a loop does without, two loops do not
+        pieces = iter(partial(next, pieces), None)
     try:
         for data in pieces:
             decoder.pass_raw(data)
@@ -179,6 +182,8 @@ class AsyncTee(Tee):
             return Nothing()
         stream, replaces, closes = below(self._inner, "__aiter__")
         inner = stream.__aiter__()
+        if not hasattr(inner, "__aiter__"):
+            inner = Steps(inner)
         if self._hidden is not None:
             pieces = filtered_async(inner, exchange, self._hidden, closes)
         elif self._decoder is not None:
@@ -195,6 +200,20 @@ class AsyncTee(Tee):
             await self._inner.aclose()
         finally:
             self._end()
+
+
+class Steps:
+    """An iterator that lacks `__aiter__`: a loop does without, two loops do not."""
+
+    def __init__(self, iterator: Any) -> None:
+        self._iterator = iterator
+
+    def __aiter__(self) -> Steps:
+        return self
+
+    async def __anext__(self) -> bytes:
+        piece: bytes = await self._iterator.__anext__()
+        return piece
 
 
 class Nothing:
