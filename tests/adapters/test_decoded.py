@@ -222,7 +222,7 @@ def test_a_body_may_be_no_more_than_steps(variant: Variant) -> None:
     metering.start()
     module = variant.module
 
-    class Body(module.SyncByteStream, module.AsyncByteStream):  # type: ignore[misc]
+    class Body(module.SyncByteStream, module.AsyncByteStream):  # type: ignore[misc, name-defined]
         def __iter__(self) -> Any:
             return Steps(EVENTS)
 
