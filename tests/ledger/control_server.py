@@ -82,7 +82,7 @@ def over_http(_: Path) -> Iterator[HttpLedger]:
 def frozen_server() -> Served:
     """A server process, whose clock stands at noon."""
     served = Served(str(ledgers("sqlite").storage.url), now=NOON)
-    atexit.register(served.close)
+    atexit.register(served.kill)
     return served
 
 
@@ -90,5 +90,5 @@ def frozen_server() -> Served:
 def live_server() -> Served:
     """A server process whose clock goes, over the same database."""
     served = Served(str(ledgers("sqlite").storage.url))
-    atexit.register(served.close)
+    atexit.register(served.kill)
     return served
