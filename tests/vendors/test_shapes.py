@@ -68,7 +68,16 @@ def chat(usage: Any) -> dict[str, Any]:
     ("usage", "wanted"),
     [
         (None, None),
-        ({}, {}),
+        # what is not said is not 0
+        ({}, None),
+        ({"prompt_tokens": None, "completion_tokens": None, "total_tokens": None}, None),
+        ({"tokens": 9}, None),
+        (
+            {"prompt_tokens": None, "completion_tokens": 2, "total_tokens": 9},
+            {"input_tokens": 7, "output_tokens": 2},
+        ),
+        ({"prompt_tokens": 7, "total_tokens": 9}, {"input_tokens": 7, "output_tokens": 2}),
+        ({"prompt_tokens": 7, "total_tokens": 5}, {"input_tokens": 7}),
         ({"prompt_tokens": 9, "completion_tokens": 2}, {"input_tokens": 9, "output_tokens": 2}),
         (
             {
@@ -675,6 +684,134 @@ def test_what_is_no_duration_is_a_fault(value: Any) -> None:
 )
 def test_text_is_text_of_a_bounded_length(value: Any, found: str | None) -> None:
     assert text(value) == found
+
+
+BEDROCK_HOST = "bedrock-runtime.us-east-1.amazonaws.com"
+CONVERSE = ("/model/amazon.nova-lite-v1%3A0/converse", BEDROCK_HOST)
+MISTRAL_HOST, VOYAGE_HOST = "api.mistral.ai", "api.voyageai.com"
+INCOMPLETE = ("usage.incomplete",)
+
+
+@pytest.mark.parametrize(
+    ("path", "host", "answer"),
+    [
+        (CHAT, OPENAI, {"usage": {}}),
+        ("/v1/completions", OPENAI, {"usage": {"prompt_tokens": None}}),
+        ("/v1/responses", OPENAI, {"status": "completed", "usage": {}}),
+        ("/v1/embeddings", OPENAI, {"usage": {"prompt_tokens": None}}),
+        ("/v1/audio/transcriptions", OPENAI, {"usage": {"type": "tokens"}}),
+        ("/v1/rerank", "api.together.ai", {"usage": {}}),
+        (CHAT, MISTRAL_HOST, {"usage": {}}),
+        ("/v1/ocr", MISTRAL_HOST, {"usage_info": {}}),
+        ("/v1/embeddings", VOYAGE_HOST, {"usage": {}}),
+        (MESSAGES, ANTHROPIC, {"usage": {"service_tier": "standard"}}),
+        (*CONVERSE, {"usage": {}}),
+        (GENERATE, GEMINI, {"usageMetadata": {}}),
+        ("/v1beta/models/gemini-embedding-001:embedContent", GEMINI, {"usageMetadata": {}}),
+        ("/v1beta/interactions", GEMINI, {"status": "completed", "usage": {}}),
+    ],
+)
+def test_usage_without_a_count_is_unknown_and_costs_nobody_knows_what(
+    path: str, host: str, answer: Any
+) -> None:
+    event = answered({"id": "a", "model": "gpt-4o", **answer}, path, host, body={"model": "gpt-4o"})
+    assert (event.usage, event.usage_source, event.cost_nano_usd) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("path", "host", "answer", "usage", "faults"),
+    [
+        (CHAT, OPENAI, {"usage": {"prompt_tokens": 9}}, {"input_tokens": 9}, INCOMPLETE),
+        (CHAT, OPENAI, {"usage": {"completion_tokens": 2}}, {"output_tokens": 2}, INCOMPLETE),
+        (CHAT, OPENAI, {"usage": {"total_tokens": 11}}, {"input_tokens": 11}, INCOMPLETE),
+        ("/v1/responses", OPENAI, {"usage": {"output_tokens": 2}}, {"output_tokens": 2}, INCOMPLETE),
+        (MESSAGES, ANTHROPIC, {"usage": {"output_tokens": 2}}, {"output_tokens": 2}, INCOMPLETE),
+        (MESSAGES, ANTHROPIC, {"usage": {"input_tokens": 9}}, {"input_tokens": 9}, INCOMPLETE),
+        (*CONVERSE, {"usage": {"inputTokens": 9}}, {"input_tokens": 9}, INCOMPLETE),
+        (
+            GENERATE,
+            GEMINI,
+            {"usageMetadata": {"candidatesTokenCount": 2}},
+            {"output_tokens": 2},
+            INCOMPLETE,
+        ),
+        (
+            GENERATE,
+            GEMINI,
+            {"usageMetadata": {"candidatesTokenCount": 2, "totalTokenCount": 11}},
+            {"input_tokens": 9, "output_tokens": 2},
+            (),
+        ),
+        (
+            "/v1beta/interactions",
+            GEMINI,
+            {"status": "completed", "usage": {"total_output_tokens": 2}},
+            {"output_tokens": 2},
+            INCOMPLETE,
+        ),
+        (
+            "/v1/projects/p/locations/l/publishers/google/models/text-embedding-005:predict",
+            VERTEX,
+            {"predictions": [{"embeddings": {"statistics": {}}}]},
+            {},
+            INCOMPLETE,
+        ),
+    ],
+)
+def test_a_count_that_is_missing_is_taken_from_the_total_or_named(
+    path: str, host: str, answer: Any, usage: Any, faults: Any
+) -> None:
+    event = answered({"type": "message", **answer}, path, host)
+    assert (figures(event.usage), event.faults) == (usage, faults)
+
+
+def test_a_count_that_an_earlier_event_has_said_stands() -> None:
+    end = {"choices": [{"finish_reason": "stop", "delta": {}}]}
+    for usages in (
+        [{"prompt_tokens": 9}, {"completion_tokens": 2}],
+        [{"prompt_tokens": 9}, {"prompt_tokens": 9, "completion_tokens": 2}],
+        [{"prompt_tokens": 9, "completion_tokens": 1}, {"prompt_tokens": None, "completion_tokens": 2}],
+        [{"prompt_tokens": 9, "completion_tokens": 2}, {}],
+    ):
+        event = answered(sse(*({**end, "usage": usage} for usage in usages), done=True))
+        assert (figures(event.usage), event.faults) == ({"input_tokens": 9, "output_tokens": 2}, ())
+
+
+def test_a_prompt_that_the_last_event_does_not_count_stands() -> None:
+    said = {"promptTokenCount": 9, "totalTokenCount": 9}
+    last = {"promptTokenCount": None, "candidatesTokenCount": 2}
+    end = {"candidates": [{"finishReason": "STOP"}], "usageMetadata": last}
+    event = answered(sse({"usageMetadata": said}, end), STREAM_GENERATE, GEMINI)
+    assert (figures(event.usage), event.faults) == ({"input_tokens": 9, "output_tokens": 2}, ())
+
+
+def test_a_streamed_message_without_its_beginning_says_what_is_missing() -> None:
+    delta = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 2}}
+    event = answered(sse(delta, {"type": "message_stop"}, named=True), MESSAGES, ANTHROPIC)
+    assert (figures(event.usage), event.faults) == ({"output_tokens": 2}, INCOMPLETE)
+
+
+@pytest.mark.parametrize(
+    ("usage", "wanted"),
+    [
+        (
+            {
+                "input_tokens": 9,
+                "output_tokens": 2,
+                "total_tokens": 41,
+                "output_tokens_details": {"reasoning_tokens": 30},
+            },
+            {"input_tokens": 9, "output_tokens": 32, "reasoning_tokens": 30},
+        ),
+        (
+            {"input_tokens": 7, "output_tokens": 1, "input_tokens_details": {"cached_tokens": 161}},
+            {"input_tokens": 168, "output_tokens": 1, "cached_tokens": 161},
+        ),
+    ],
+)
+def test_no_part_of_a_response_is_more_than_its_whole(usage: Any, wanted: Any) -> None:
+    answer = {"id": "r", "status": "completed", "usage": usage}
+    assert figures(answered(answer, "/v1/responses").usage) == wanted
 
 
 def test_malformed_usage_is_named_in_the_event() -> None:

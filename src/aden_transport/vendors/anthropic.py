@@ -15,6 +15,7 @@ from .base import (
     arguments_text,
     asks_stream,
     count,
+    incomplete,
     malformed,
     route,
     text,
@@ -25,13 +26,17 @@ from .openai_shapes import read_error
 __all__ = ["ANTHROPIC", "MESSAGES", "MESSAGES_STREAM"]
 
 
-def message_usage(usage: Mapping[str, Any], reading: Reading) -> NormalizedUsage:
-    """`input_tokens` leaves out what was read from and written to the cache; ours includes both.
+def message_usage(usage: Mapping[str, Any], reading: Reading) -> NormalizedUsage | None:
+    """None where there are no counts.
+
+    `input_tokens` leaves out what was read from and written to the cache; ours includes both.
 
     `usage.iterations[]` repeats the figures per server-side turn, so that those are not added, and has the
     compactions, which stand nowhere else and are billed alike:
     https://platform.claude.com/docs/en/build-with-claude/compaction#understanding-usage.
     """
+    if all(usage.get(name) is None for name in COUNTS):
+        return None
     out = _turn_usage(usage, reading)
     iterations: Any = usage.get("iterations")
     for turn in iterations if isinstance(iterations, list) else ():
@@ -54,6 +59,9 @@ def message_usage(usage: Mapping[str, Any], reading: Reading) -> NormalizedUsage
 UNPRICED_ADVISOR = "unpriced.advisor_message"
 """Another model was asked for advice; its tokens are billed at its own price and are not in the counts:
 https://platform.claude.com/docs/en/agents-and-tools/tool-use/advisor-tool."""
+
+
+COUNTS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 
 
 def _turn_usage(usage: Mapping[str, Any], reading: Reading) -> NormalizedUsage:
@@ -83,7 +91,7 @@ def _head(message: Mapping[str, Any], reading: Reading) -> None:
     reading.response_model = text(message.get("model")) or reading.response_model
     usage: Any = message.get("usage")
     if usage.__class__ is dict:
-        reading.usage = message_usage(usage, reading)
+        reading.usage = message_usage(usage, reading) or reading.usage
         reading.service_tier = text(usage.get("service_tier"), 64) or reading.service_tier
         reading.detail("inference_geo", text(usage.get("inference_geo"), 64))
     elif usage is not None:
@@ -92,6 +100,9 @@ def _head(message: Mapping[str, Any], reading: Reading) -> None:
 
 def read_message(message: Mapping[str, Any], reading: Reading) -> None:
     _head(message, reading)
+    usage: Any = message.get("usage")
+    if reading.usage is not None and None in (usage.get("input_tokens"), usage.get("output_tokens")):
+        incomplete(reading)
     reason = message.get("stop_reason")
     if isinstance(reason, str):
         reading.finish_reasons[0] = reason[:64]
@@ -143,9 +154,13 @@ def _read_delta(event: Mapping[str, Any], reading: Reading) -> None:
         reading.tool(index, id=None, name=None, arguments=delta.get("partial_json"))
 
 
-def _merged(known: NormalizedUsage | None, usage: Mapping[str, Any], reading: Reading) -> NormalizedUsage:
+def _merged(
+    known: NormalizedUsage | None, usage: Mapping[str, Any], reading: Reading
+) -> NormalizedUsage | None:
     """The running totals of `message_delta` over those of `message_start`; absent members stay."""
     if known is None:
+        if usage.get("input_tokens") is None:
+            incomplete(reading)  # it stood in an event that was not there
         return message_usage(usage, reading)
     plain = known.input_tokens - known.cached_tokens - known.cache_write_tokens
     whole: dict[str, Any] = {

@@ -213,6 +213,42 @@ def malformed(reading: Reading) -> None:
         reading.faults.append("usage.malformed")
 
 
+def incomplete(reading: Reading) -> None:
+    """Note that usage came without a count that belongs to it, which is not 0 but unknown."""
+    if INCOMPLETE not in reading.faults:
+        reading.faults.append(INCOMPLETE)
+
+
+INCOMPLETE = "usage.incomplete"
+
+
+def both_counts(given: Any, made: Any, total: Any, reading: Reading) -> tuple[int, int] | None:
+    """Counts of a prompt and of what was made of it, of which one may not have been sent: then it is what
+    the total has besides, or what an earlier event of the stream has said. None where nothing was sent."""
+    known = reading.usage
+    if given is None and made is None:
+        if total is None:
+            return None
+        incomplete(reading)
+        return count(total, reading), 0
+    if given is None or made is None:
+        if total is not None:
+            sent = count(made if given is None else given, reading)
+            rest = max(count(total, reading) - sent, 0)
+            given, made = (rest, sent) if given is None else (sent, rest)
+        elif known is not None:
+            given, made = _said(given, known.input_tokens), _said(made, known.output_tokens)
+        else:
+            incomplete(reading)
+    if given is not None and made is not None and INCOMPLETE in reading.faults:
+        reading.faults.remove(INCOMPLETE)  # of an earlier event
+    return count(given, reading), count(made, reading)
+
+
+def _said(value: Any, before: int) -> Any:
+    return before if value is None else value
+
+
 ReadHeaders = Callable[[Headers, "Reading"], None]
 ReadBody = Callable[[Mapping[str, Any], Reading], None]
 ReadEvent = Callable[[str, Mapping[str, Any], Reading], None]

@@ -27,6 +27,7 @@ from .base import (
     arguments_text,
     asked_images,
     count,
+    incomplete,
     malformed,
     route,
     text,
@@ -40,13 +41,19 @@ __all__ = ["BEDROCK"]
 # -- Converse ----------------------------------------------------------------------------------------
 
 
-def token_usage(usage: Mapping[str, Any], reading: Reading) -> NormalizedUsage:
-    """`inputTokens` leaves out what was read from and written to the cache; ours includes both.
+def token_usage(usage: Mapping[str, Any], reading: Reading) -> NormalizedUsage | None:
+    """None where there are no counts.
+
+    `inputTokens` leaves out what was read from and written to the cache; ours includes both.
 
     https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_TokenUsage.html; Nova's own format
     names the cache's counts `…TokenCount`.
     """
     get = usage.get
+    if get("inputTokens") is None or get("outputTokens") is None:
+        if get("inputTokens") is None and get("outputTokens") is None:
+            return None
+        incomplete(reading)
     cached = count(get("cacheReadInputTokens", get("cacheReadInputTokenCount")), reading)
     written = count(get("cacheWriteInputTokens", get("cacheWriteInputTokenCount")), reading)
     out = NormalizedUsage(
@@ -65,7 +72,7 @@ def _take_converse(body: Mapping[str, Any], reading: Reading) -> None:
     """What an answer of Converse and its `metadata` event have in common."""
     usage: Any = body.get("usage")
     if isinstance(usage, Mapping):
-        reading.usage = token_usage(usage, reading)
+        reading.usage = token_usage(usage, reading) or reading.usage
     elif usage is not None:
         malformed(reading)
     tier: Any = body.get("serviceTier")

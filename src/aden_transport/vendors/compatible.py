@@ -153,7 +153,7 @@ def read_moonshot(answer: Mapping[str, Any], reading: Reading) -> None:
     for choice in choices:
         usage = choice.get("usage") if isinstance(choice, Mapping) else None
         if isinstance(usage, Mapping):
-            reading.usage = shapes.chat_usage(usage, reading)
+            reading.usage = shapes.chat_usage(usage, reading) or reading.usage
 
 
 DATABRICKS = (

@@ -21,6 +21,7 @@ from .base import (
     asked_images,
     asks_stream,
     count,
+    incomplete,
     route,
     text,
 )
@@ -119,7 +120,8 @@ def _function_call(call: Mapping[str, Any], reading: Reading) -> None:
 def read_embed(body: Mapping[str, Any], reading: Reading) -> None:
     usage: Any = body.get("usageMetadata")
     if isinstance(usage, Mapping):
-        reading.usage = NormalizedUsage(count(usage.get("promptTokenCount"), reading))
+        tokens = usage.get("promptTokenCount", usage.get("totalTokenCount"))
+        reading.usage = NormalizedUsage(count(tokens, reading)) if tokens is not None else None
     metadata = body.get("metadata")
     if isinstance(metadata, Mapping) and metadata.get("billableCharacterCount") is not None:
         reading.usage = reading.usage or NormalizedUsage()
@@ -142,6 +144,8 @@ def read_predict(body: Mapping[str, Any], reading: Reading) -> None:
         statistics = embeddings.get("statistics") if isinstance(embeddings, Mapping) else None
         if isinstance(statistics, Mapping):
             seen += 1
+            if statistics.get("token_count") is None:
+                incomplete(reading)
             tokens += count(statistics.get("token_count"), reading)
         elif "bytesBase64Encoded" in prediction or "gcsUri" in prediction:
             images += 1

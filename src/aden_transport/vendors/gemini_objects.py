@@ -47,7 +47,7 @@ def read_interaction(body: Mapping[str, Any], reading: Reading) -> None:
         _read_step(step, position, reading)
     usage: Any = body.get("usage")
     if isinstance(usage, Mapping):
-        reading.usage = interaction_usage(usage, reading)
+        reading.usage = interaction_usage(usage, reading) or reading.usage
     elif usage is not None:
         malformed(reading)
     if status == "failed" and (errors := objects_of(body.get("errors"))):

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..events import NormalizedUsage
-from .base import Reading, count
+from .base import Reading, count, incomplete
 
 __all__ = ["generate_usage", "interaction_usage", "objects_of", "searches_billed"]
 
@@ -40,10 +40,22 @@ def generate_usage(usage: Mapping[str, Any], reading: Reading) -> NormalizedUsag
                 setattr(out, field, count(detail.get("tokenCount"), reading))
     if not (out.input_tokens or out.output_tokens):
         total = count(get("totalTokenCount"), reading)
-        if not total and "promptTokenCount" not in usage:
+        if not total and get("promptTokenCount") is None:
             return None
         out.input_tokens = total
+    elif get("promptTokenCount") is None:
+        _take_the_rest(count(get("totalTokenCount"), reading), out, reading)
     return out
+
+
+def _take_the_rest(total: int, out: NormalizedUsage, reading: Reading) -> None:
+    """The prompt that was not counted, as far as the total or an earlier event tells."""
+    if total > out.total_tokens:
+        out.input_tokens += total - out.total_tokens
+    elif reading.usage is not None:
+        out.input_tokens = max(out.input_tokens, reading.usage.input_tokens)
+    else:
+        incomplete(reading)
 
 
 MODALITIES = {
@@ -54,9 +66,14 @@ MODALITIES = {
 }
 
 
-def interaction_usage(usage: Mapping[str, Any], reading: Reading) -> NormalizedUsage:
-    """Thoughts and tool-use prompts stand beside output and input; ours include them."""
+def interaction_usage(usage: Mapping[str, Any], reading: Reading) -> NormalizedUsage | None:
+    """Thoughts and tool-use prompts stand beside output and input; ours include them. None where there are no
+    counts."""
     get = usage.get
+    if get("total_input_tokens") is None:
+        if get("total_output_tokens") is None:
+            return None
+        incomplete(reading)
     thoughts = count(get("total_thought_tokens"), reading)
     out = NormalizedUsage(
         count(get("total_input_tokens"), reading) + count(get("total_tool_use_tokens"), reading),

@@ -24,7 +24,7 @@ def read_own(answer: Mapping[str, Any], reading: Reading) -> None:
         return
     usage = own.get("usage")
     if isinstance(usage, Mapping) and not isinstance(answer.get("usage"), Mapping):
-        reading.usage = chat_usage(usage, reading)
+        reading.usage = chat_usage(usage, reading) or reading.usage
     if own.get("error"):
         read_error(own, reading)
 

@@ -19,15 +19,20 @@ from .openai_shapes import chat_usage, read_chat, read_chat_event, read_embeddin
 __all__ = ["MISTRAL"]
 
 
-def mistral_usage(usage: Mapping[str, Any], reading: Reading) -> NormalizedUsage:
+def mistral_usage(usage: Mapping[str, Any], reading: Reading) -> NormalizedUsage | None:
     """`prompt_tokens` leaves out audio and what connectors read, which `total_tokens` includes; ours
     includes both.
 
     Audio is billed by its seconds (https://mistral.ai/pricing), its tokens are a part of the input.
     """
     out = chat_usage(usage, reading)
-    if usage.get("prompt_audio_seconds") is not None:
-        out.audio_seconds = seconds(usage["prompt_audio_seconds"], reading)
+    heard = usage.get("prompt_audio_seconds")
+    if out is None and heard is not None:
+        out = NormalizedUsage()
+    if out is None:
+        return None
+    if heard is not None:
+        out.audio_seconds = seconds(heard, reading)
     beside = count(usage.get("total_tokens"), reading) - out.total_tokens
     if beside > 0:
         connectors = count(usage.get("connector_tokens"), reading)
@@ -40,9 +45,9 @@ def mistral_usage(usage: Mapping[str, Any], reading: Reading) -> NormalizedUsage
 def _take_usage(body: Mapping[str, Any], reading: Reading) -> None:
     usage: Any = body.get("usage")
     if isinstance(usage, Mapping):
-        reading.usage = mistral_usage(usage, reading)
+        reading.usage = used = mistral_usage(usage, reading) or reading.usage
         reading.service_tier = text(usage.get("service_tier"), 64) or reading.service_tier
-        reading.detail("audio_seconds", reading.usage.audio_seconds or None)
+        reading.detail("audio_seconds", used.audio_seconds or None if used is not None else None)
     elif usage is not None:
         malformed(reading)
 
@@ -152,7 +157,8 @@ def read_ocr(body: Mapping[str, Any], reading: Reading) -> None:
     _head(body, reading)
     usage: Any = body.get("usage_info")
     if isinstance(usage, Mapping):
-        reading.usage = NormalizedUsage(pages=count(usage.get("pages_processed"), reading))
+        if usage.get("pages_processed") is not None:
+            reading.usage = NormalizedUsage(pages=count(usage["pages_processed"], reading))
         size = usage.get("doc_size_bytes")
         reading.detail("doc_size_bytes", count(size, reading) if size is not None else None)
 

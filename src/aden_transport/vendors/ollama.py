@@ -87,7 +87,7 @@ def read_system_one(body: Mapping[str, Any], reading: Reading) -> None:
     reading.response_model = text(body.get("model")) or reading.response_model
     usage: Any = body.get("usage")
     if isinstance(usage, Mapping):
-        reading.usage = item_usage(usage, reading)
+        reading.usage = item_usage(usage, reading) or reading.usage
     elif usage is not None:
         malformed(reading)
 

@@ -59,7 +59,7 @@ def read_run(body: Mapping[str, Any], reading: Reading) -> None:
     usage: Any = body.get("usage")
     if isinstance(usage, Mapping):
         if ended:
-            reading.usage = chat_usage(usage, reading)
+            reading.usage = chat_usage(usage, reading) or reading.usage
     elif usage is not None:
         malformed(reading)
     for bound in ("max_prompt_tokens", "max_completion_tokens"):
@@ -136,7 +136,7 @@ def read_batch(body: Mapping[str, Any], reading: Reading) -> None:
     if ended and isinstance(usage, Mapping):
         used = item_usage(usage, reading)
         answered = (reading.details or {}).get("request_counts_completed")
-        if used.total_tokens or not answered:
+        if used is not None and (used.total_tokens or not answered):
             reading.usage = used
     errors: Any = body.get("errors")
     first = errors.get("data") if isinstance(errors, Mapping) else None

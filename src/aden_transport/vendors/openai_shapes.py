@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..events import NormalizedUsage
-from .base import Reading, count, malformed, text
+from .base import Reading, both_counts, count, malformed, text
 
 __all__ = [
     "read_chat",
@@ -32,10 +32,18 @@ __all__ = [
 NO_DETAILS: Mapping[str, Any] = {}
 
 
-def chat_usage(usage: Mapping[str, Any], reading: Reading) -> NormalizedUsage:
-    """`prompt_tokens` and `completion_tokens` include their details, unless `total_tokens` says otherwise."""
+def chat_usage(usage: Mapping[str, Any], reading: Reading) -> NormalizedUsage | None:
+    """`prompt_tokens` and `completion_tokens` include their details, unless `total_tokens` says otherwise.
+    None where there are no counts."""
     get = usage.get
-    out = NormalizedUsage(count(get("prompt_tokens"), reading), count(get("completion_tokens"), reading))
+    given, made = get("prompt_tokens"), get("completion_tokens")
+    if given is None or made is None or reading.faults:
+        counts = both_counts(given, made, get("total_tokens"), reading)
+        if counts is None:
+            return None
+        out = NormalizedUsage(*counts)
+    else:
+        out = NormalizedUsage(count(given, reading), count(made, reading))
     details: Any = get("prompt_tokens_details")
     if details.__class__ is dict and any(details.values()):
         _take_details(PROMPT_DETAILS, details, out, reading)
@@ -121,11 +129,14 @@ def _cut(out: NormalizedUsage, field: str, whole: int, reading: Reading) -> None
             reading.faults.append("usage.parts")
 
 
-def item_usage(usage: Mapping[str, Any], reading: Reading) -> NormalizedUsage:
-    """Responses, images and token-billed audio: `input_tokens`, `output_tokens` and their details."""
-    out = NormalizedUsage(
-        count(usage.get("input_tokens"), reading), count(usage.get("output_tokens"), reading)
-    )
+def item_usage(usage: Mapping[str, Any], reading: Reading) -> NormalizedUsage | None:
+    """Responses, images and token-billed audio: `input_tokens`, `output_tokens` and their details. None where
+    there are no counts."""
+    get = usage.get
+    counts = both_counts(get("input_tokens"), get("output_tokens"), get("total_tokens"), reading)
+    if counts is None:
+        return None
+    out = NormalizedUsage(*counts)
     details: Any = usage.get("input_tokens_details") or usage.get("input_token_details")
     if details.__class__ is dict:
         out.cached_tokens = count(details.get("cached_tokens"), reading)
@@ -137,6 +148,8 @@ def item_usage(usage: Mapping[str, Any], reading: Reading) -> NormalizedUsage:
         out.reasoning_tokens = count(details.get("reasoning_tokens"), reading)
         out.audio_output_tokens = count(details.get("audio_tokens"), reading)
         out.image_output_tokens = count(details.get("image_tokens"), reading)
+    if out.reasoning_tokens or out.cached_tokens or out.cache_write_tokens:
+        _make_parts_fit(usage, out, reading)
     return out
 
 
@@ -204,7 +217,7 @@ def read_chat(body: Mapping[str, Any], reading: Reading) -> None:
                     _message_tools(calls, position, reading)
     usage: Any = body.get("usage")
     if usage.__class__ is dict:
-        reading.usage = chat_usage(usage, reading)
+        reading.usage = chat_usage(usage, reading) or reading.usage
     elif usage is not None:
         malformed(reading)
     if body.get("error"):  # gateways answer 200 where the vendor behind them failed
@@ -248,7 +261,7 @@ def read_chat_event(_name: str, chunk: Mapping[str, Any], reading: Reading) -> N
                 _read_chat_choice(choice, position, reading)
     usage: Any = chunk.get("usage")
     if usage.__class__ is dict:
-        reading.usage = chat_usage(usage, reading)
+        reading.usage = chat_usage(usage, reading) or reading.usage
     elif usage is not None:
         malformed(reading)
     if "error" in chunk:
@@ -293,7 +306,7 @@ def read_completion_event(_name: str, chunk: Mapping[str, Any], reading: Reading
             reading.add_text(choice.get("text"))
     usage: Any = chunk.get("usage")
     if isinstance(usage, Mapping):
-        reading.usage = chat_usage(usage, reading)
+        reading.usage = chat_usage(usage, reading) or reading.usage
     elif usage is not None:
         malformed(reading)
     if "error" in chunk:
@@ -320,7 +333,7 @@ def read_response(body: Mapping[str, Any], reading: Reading) -> None:
                 _response_item(item, position, reading)
     usage: Any = body.get("usage")
     if usage.__class__ is dict and status not in DEFERRED:
-        reading.usage = item_usage(usage, reading)
+        reading.usage = item_usage(usage, reading) or reading.usage
     elif usage is not None and usage.__class__ is not dict:
         malformed(reading)
     if isinstance(body.get("error"), Mapping):
@@ -398,12 +411,20 @@ def read_embeddings(body: Mapping[str, Any], reading: Reading) -> None:
     _head(body, reading)
     usage: Any = body.get("usage")
     if usage.__class__ is dict:
-        # `total_tokens` repeats `prompt_tokens`; some vendors send only the total.
-        tokens = usage.get("prompt_tokens", usage.get("total_tokens"))
-        reading.usage = NormalizedUsage(count(tokens, reading))
+        tokens = _input_alone(usage)
+        if tokens is not None:
+            reading.usage = NormalizedUsage(count(tokens, reading))
+    elif usage is not None:
+        malformed(reading)
     data: Any = body.get("data")
     if data.__class__ is list:
         reading.detail("embeddings", len(data))
+
+
+def _input_alone(usage: Mapping[str, Any]) -> Any:
+    """`total_tokens` repeats `prompt_tokens`; some vendors send only the total."""
+    tokens = usage.get("prompt_tokens")
+    return usage.get("total_tokens") if tokens is None else tokens
 
 
 def read_rerank(body: Mapping[str, Any], reading: Reading) -> None:
@@ -411,9 +432,9 @@ def read_rerank(body: Mapping[str, Any], reading: Reading) -> None:
     _head(body, reading)
     usage: Any = body.get("usage")
     if usage.__class__ is dict:
-        tokens = usage.get("prompt_tokens", usage.get("total_tokens"))
-        units = count(usage.get("search_units"), reading)
-        reading.usage = NormalizedUsage(count(tokens, reading), search_units=units)
+        tokens, units = _input_alone(usage), usage.get("search_units")
+        if tokens is not None or units is not None:
+            reading.usage = NormalizedUsage(count(tokens, reading), search_units=count(units, reading))
 
 
 def read_images(body: Mapping[str, Any], reading: Reading) -> None:
@@ -423,7 +444,7 @@ def read_images(body: Mapping[str, Any], reading: Reading) -> None:
     images = len(data) if isinstance(data, list) else 0
     usage: Any = body.get("usage")
     if isinstance(usage, Mapping):
-        reading.usage = item_usage(usage, reading)
+        reading.usage = item_usage(usage, reading) or NormalizedUsage()
         if not reading.usage.image_output_tokens:
             # The images API bills all its output as image tokens.
             reading.usage.image_output_tokens = reading.usage.output_tokens
@@ -494,8 +515,9 @@ def read_speech_event(name: str, event: Mapping[str, Any], reading: Reading) -> 
         return
     reading.ended = True
     if isinstance(event.get("usage"), Mapping):
-        reading.usage = item_usage(event["usage"], reading)
-        reading.usage.audio_output_tokens = reading.usage.output_tokens
+        reading.usage = spoken = item_usage(event["usage"], reading)
+        if spoken is not None:
+            spoken.audio_output_tokens = spoken.output_tokens
 
 
 def read_moderation(body: Mapping[str, Any], reading: Reading) -> None:

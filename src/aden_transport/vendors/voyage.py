@@ -26,7 +26,9 @@ def read_voyage(body: Mapping[str, Any], reading: Reading) -> None:
         if usage is not None:
             malformed(reading)
         return
-    reading.usage = out = NormalizedUsage(count(usage.get("total_tokens"), reading))
+    if usage.get("total_tokens") is None:
+        return
+    reading.usage = out = NormalizedUsage(count(usage["total_tokens"], reading))
     for member in MODALITIES:
         if usage.get(member) is not None:
             reading.detail(member, count(usage[member], reading))
