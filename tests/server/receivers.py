@@ -6,11 +6,11 @@ import socket
 import socketserver
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-__all__ = ["Hooks", "Mails", "hooks", "mails"]
+__all__ = ["Hooks", "Mails", "dripping", "hooks", "mails"]
 
 
 class Hooks:
@@ -50,6 +50,32 @@ def hooks() -> Iterator[Hooks]:
         try:
             yield kept
         finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextmanager
+def dripping() -> Iterator[int]:
+    """The port of a server whose answers begin and never end: a byte of a header now and then."""
+    ended = threading.Event()
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError):
+                self.request.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+                while not ended.wait(0.05):
+                    self.request.sendall(b"x")
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            ended.set()
             server.shutdown()
             thread.join()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import select, update
 
+from aden_transport.control.server import deliveries
 from aden_transport.control.server.alerts import (
     Notifications,
     crossed,
@@ -23,6 +25,8 @@ from aden_transport.control.server.app import Settings, create_app
 from aden_transport.control.server.deliveries import (
     CAP_S,
     MAX_ATTEMPTS,
+    TAKE,
+    TAKE_OF_TEAM,
     AlertSettings,
     Deliverer,
     Smtp,
@@ -36,8 +40,8 @@ from aden_transport.ledger.base import Line
 from aden_transport.policy import Index
 from aden_transport.policy.document import parse
 
-from .kit import Team, wait_for
-from .receivers import Hooks, hooks, mails
+from .kit import Team, new_team, wait_for
+from .receivers import Hooks, dripping, hooks, mails
 from .test_events import fresh, post
 
 SECRET = "s3cret-of-the-operator"
@@ -261,6 +265,40 @@ def test_the_connection_goes_to_the_address_that_was_judged(
     deliverer.deliver_due(time.time())
     ((path, headers, _),) = receiver.received
     assert (path, headers["host"]) == ("/x?y=1", f"hooks.example:{receiver.port}")
+
+
+def test_an_answer_that_comes_byte_by_byte_is_not_waited_for(
+    storage: Storage, team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "TIMEOUT_S", 0.5)
+    with dripping() as port:
+        deliverer = _write_one(storage, team, f"http://127.0.0.1:{port}/")
+        thread = threading.Thread(target=deliverer.deliver_due, args=(time.time(),))
+        thread.start()
+        thread.join(30)
+        assert not thread.is_alive()
+    (row,) = rows(storage)
+    assert (row["state"], row["fault"]) == ("waiting", "TimeoutError")
+
+
+def test_the_alerts_of_one_team_do_not_keep_others_waiting(
+    storage: Storage, team: Team, receiver: Hooks
+) -> None:
+    other = new_team(storage, name="other")
+    deliverer = _write_one(storage, team, receiver.url)
+    now = time.time()
+    with storage.begin() as db:
+        (row,) = db.execute(select(alert_deliveries)).mappings()
+        for n in range(2 * TAKE):
+            ids = {"seq": row["seq"] + 1 + n, "mark": f"{n}"}
+            db.execute(alert_deliveries.insert().values(**{**row, **ids}))
+        ids = {"seq": row["seq"] + 3 * TAKE, "team_id": other.id, "next_at": now}
+        db.execute(alert_deliveries.insert().values(**{**row, **ids}))
+    taken = storage.transact(lambda db: deliverer._take(db, now))
+    assert [each.team_id for each in taken] == [team.id] * TAKE_OF_TEAM + [other.id]
+    while deliverer.deliver_due(now):
+        pass
+    assert [each["state"] for each in rows(storage)].count("delivered") == 2 * TAKE - TAKE_OF_TEAM + 1
 
 
 def test_servers_share_the_table(storage: Storage, team: Team, receiver: Hooks) -> None:

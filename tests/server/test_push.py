@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from socket import create_connection
 from typing import Any
 
 import httpx2
@@ -138,3 +139,20 @@ def test_a_revoked_key_is_shown_out(pushing: Running) -> None:
         pushing.ask("DELETE", f"/v1/keys/{key['id']}")
         while True:
             socket.receive_text(timeout=60)
+
+
+def test_frames_are_not_unpacked(pushing: Running) -> None:
+    offered = {"Sec-WebSocket-Extensions": "permessage-deflate"}
+    head = {
+        **{"Host": pushing.url.removeprefix("http://"), "Upgrade": "websocket", "Connection": "Upgrade"},
+        **{"Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==", "Sec-WebSocket-Version": "13"},
+        **{"Authorization": f"Bearer {pushing.tokens['agents']}"},
+    }
+    lines = [f"{name}: {value}\r\n" for name, value in (head | offered).items()]
+    with create_connection(("127.0.0.1", pushing.port), 60) as connection:
+        connection.sendall(f"GET /v1/control/push HTTP/1.1\r\n{''.join(lines)}\r\n".encode())
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            answer += connection.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 101 ")
+    assert b"permessage-deflate" not in answer.partition(b"\r\n\r\n")[0]

@@ -141,6 +141,8 @@ def serve(place: Place) -> None:
             workers=place.workers,
             ws="wsproto",
             ws_max_size=MAX_FRAME_BYTES,
+            # What is received is unpacked whole before its size is looked at.
+            ws_per_message_deflate=False,
             ws_ping_interval=20.0,
             ws_ping_timeout=20.0,
             timeout_graceful_shutdown=GRACE_S,
