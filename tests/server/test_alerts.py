@@ -173,6 +173,18 @@ def test_a_threshold_that_events_cross_is_told_of_once_and_signed(
     assert len(rows(storage)) == 4
 
 
+def test_who_is_named_later_is_told_with_the_next_spending(
+    server: TestClient, storage: Storage, receiver: Hooks
+) -> None:
+    put(server, document())
+    for n in range(12):
+        post(server, fresh(event_id=f"e{n}", metadata={"customer": "acme"}))
+    assert [row["channel"] for row in rows(storage)] == ["in_app", "in_app"]
+    put(server, document(url=receiver.url))
+    post(server, fresh(event_id="next", metadata={"customer": "acme"}))
+    wait_for(lambda: len(receiver.received) == 2)
+
+
 def test_a_limit_that_a_settlement_reaches_is_told_of(
     server: TestClient, storage: Storage, team: Team
 ) -> None:

@@ -11,7 +11,9 @@ from fastapi.testclient import TestClient
 from sqlalchemy import insert, update
 
 from aden_transport.control.server import policies
+from aden_transport.control.server.limits import VERSIONS
 from aden_transport.control.server.storage import Storage
+from aden_transport.control.server.tables import policies as table
 from aden_transport.control.server.tables import sums
 from aden_transport.policy import load
 
@@ -299,3 +301,20 @@ def test_a_team_has_so_many_policies(client: TestClient, monkeypatch: pytest.Mon
     put(client, {"budgets": [GLOBAL]}, "b")
     assert client.delete("/v1/control/policies/a").status_code == 200
     put(client, {"budgets": []}, "a")
+
+
+def test_the_latest_version_of_each_policy_is_found(storage: Storage, team: Team) -> None:
+    other, empty = new_team(storage), new_team(storage)
+    names = {team.id: {"default": 3, "a": 1, "B": 12, "_": 2}, other.id: {"default": 1, "a-b": 9}}
+    columns = {"document": "{}", "etag": "e", "created_at": 0}
+    with storage.begin() as db:
+        for team_id, latest in names.items():
+            for name, version in latest.items():
+                ids = [{"team_id": team_id, "policy_id": name, "version": 1 + n} for n in range(version)]
+                db.execute(table.insert(), [columns | each for each in ids])
+    with storage.read() as db:
+        found = db.execute(VERSIONS, {"teams": [team.id, other.id, empty.id]}).all()
+        assert sorted(map(tuple, found)) == sorted(
+            (team_id, name, version) for team_id, latest in names.items() for name, version in latest.items()
+        )
+        assert [row[1:] for row in db.execute(VERSIONS, {"teams": [empty.id]})] == []

@@ -140,7 +140,8 @@ class Alerting:
         self._lock = threading.Lock()
         self._known: dict[str, tuple[Current, dict[str, Notifications]]] = {}
         self._marks: set[tuple[str, str]] = set()
-        """Those that were in the table when they were to be written."""
+        """Those that were in the table when they were to be written, each for whom a policy tells, by its
+        ETag."""
 
     def after_spending(
         self, db: Connection, team_id: str, spent: Iterable[tuple[str, int]], now: float
@@ -162,7 +163,8 @@ class Alerting:
 
     def _write(self, db: Connection, policy: Current, told: Told, step: Step, after: int, now: float) -> None:
         mark = f"{told.mark}|{told.key}|{step.percent:g}"
-        if (policy.team_id, mark) in self._marks:
+        known = f"{policy.team_id} {policy.etag}", mark
+        if known in self._marks:
             return
         body = str(orjson.dumps(_body(told, step, after, now)), "utf-8")
         new = 0
@@ -182,7 +184,7 @@ class Alerting:
         if new:
             self._woken()
         else:
-            self._remember(policy.team_id, mark)
+            self._remember(known)
 
     def _targets(self, policy: Current, key: str) -> list[tuple[str, str]]:
         known = self._known.get(policy.team_id)
@@ -199,12 +201,12 @@ class Alerting:
             *[("email", mail) for mail in told.emails],
         ]
 
-    def _remember(self, team_id: str, mark: str) -> None:
+    def _remember(self, known: tuple[str, str]) -> None:
         # Never one that this transaction has written: it may still be undone.
         with self._lock:
             if len(self._marks) >= MAX_MARKS:
                 self._marks.clear()
-            self._marks.add((team_id, mark))
+            self._marks.add(known)
 
 
 def _older(db: Connection, team_id: str, ledger_key: str, older: tuple[str, ...]) -> int:
