@@ -125,3 +125,30 @@ def test_the_data_says_where_and_when_it_comes_from() -> None:
     assert SNAPSHOT.source == "genai-prices 0.2.3"
     assert SNAPSHOT.as_of >= "2026-11-22"
     assert set(SNAPSHOT.providers()) == set(BY_ID)
+
+
+@pytest.mark.parametrize(
+    ("provider", "name", "found"),
+    [
+        ("google", "gemini-1.5-flash", "gemini-1.5-flash"),
+        ("google", "gemini-1.5-flash-002", "gemini-1.5-flash"),
+        ("google", "gemini-1.5-flash-8b", None),
+        ("google", "gemini-1.5-flash-8b-001", None),
+        ("google", "gemini-2.0-flash-001", "gemini-2.0-flash"),
+        ("google", "gemini-2.5-pro-preview-06-05", "gemini-2.5-pro"),
+        ("anthropic", "claude-opus-4-1-20250805", "claude-opus-4-1"),
+        ("anthropic", "claude-opus-4-10", None),
+        ("anthropic", "claude-haiku-4-5-mini", None),
+        ("azure", "o4-mini-2025-04-16", "o4-mini"),
+        ("azure", "o4-mini-deep-research", "o4-mini-deep-research"),
+        ("deepseek", "deepseek-r1", "deepseek-reasoner"),
+        ("deepseek", "deepseek-r1-distill-llama-70b", None),
+        ("aws", "us.amazon.nova-lite-v1:0", "amazon.nova-lite-v1:0"),
+        ("openai", "ft:gpt-3.5-turbo-0125:acme:mini-pro:abc", "ft:gpt-3.5-turbo-"),
+    ],
+)
+def test_another_model_of_a_family_has_not_the_price_of_its_neighbour(
+    provider: str, name: str, found: str | None
+) -> None:
+    match = SNAPSHOT.find_model(provider, name)
+    assert (match.model.id if match else None) == found

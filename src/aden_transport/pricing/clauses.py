@@ -10,7 +10,7 @@ import re
 from datetime import date
 from typing import TypeAlias
 
-__all__ = ["Clause", "accepting", "dashed_date", "is_match"]
+__all__ = ["Clause", "accepting", "dashed_date", "is_match", "is_sibling"]
 
 Clause: TypeAlias = "str | list[Clause]"
 
@@ -33,6 +33,28 @@ def is_match(clause: Clause, name: str) -> bool:
             return rest in name
         case _:
             return re.search(rest, name) is not None
+
+
+_SIBLINGS = re.compile(
+    r"(?<![a-z0-9])(?:mini|nano|micro|lite|small|medium|large|pro|plus|max|ultra|turbo|flash|image|tts"
+    r"|transcribe|embed|embedding|search|research|\d+b)(?![a-z0-9])"
+)
+"""Words by which makers tell apart the models of one family, each with a price of its own."""
+
+
+def is_sibling(clause: Clause, name: str, model: str) -> bool:
+    """Whether `name`, which `clause` of `model` accepts for its beginning or for a part of it, goes on in such
+    a way that it is another model of the family: `gemini-1.5-flash-8b`, `claude-opus-4-10`.
+
+    A clause that ends in a dash means all of a family.
+    """
+    part = accepting(clause, name)
+    if part[0] not in "^*" or part.endswith("-"):
+        return False
+    rest = name[name.index(part[1:]) + len(part) - 1 :].partition(":")[0]
+    if part[-1].isdigit() and rest[:1].isdigit():
+        return True
+    return any(word not in model for word in _SIBLINGS.findall(rest))
 
 
 def accepting(clause: Clause, name: str) -> str:

@@ -25,7 +25,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from .._json import loads
-from .clauses import Clause, is_match
+from .clauses import Clause, is_match, is_sibling
 from .names import readings, routed
 from .schedule import When
 from .unit_prices import Rates
@@ -120,7 +120,7 @@ class Snapshot:
         # The data's clauses are ordered: of two that accept a name, the closer one comes first.
         for owner in (provider_id, *self.fallback(provider_id)):
             for model in self.models_of(owner):
-                if is_match(model.clause, name):
+                if is_match(model.clause, name) and not is_sibling(model.clause, name, model.id.lower()):
                     return Match(owner, model, owner == provider_id, name)
         return None
 
