@@ -52,7 +52,7 @@ def is_sibling(clause: Clause, name: str, model: str) -> bool:
     if part[0] not in "^*" or part.endswith("-"):
         return False
     rest = name[name.index(part[1:]) + len(part) - 1 :].partition(":")[0]
-    if part[-1].isdigit() and rest[:1].isdigit():
+    if part[-1].isdigit() and rest[:1].isdigit() and model.endswith(part[1:]):
         return True
     return any(word not in model for word in _SIBLINGS.findall(rest))
 
