@@ -11,6 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import select
 
+from aden_transport.control.server import events as module
 from aden_transport.control.server.storage import Storage
 from aden_transport.control.server.tables import counts, events, sums
 
@@ -276,3 +277,23 @@ def test_no_event_keeps_the_others_from_being_read(client: TestClient, value: st
     assert answer.status_code == 200, answer.text
     for path in ("/v1/control/events", "/v1/control/events/tail?cursor=0"):
         assert "good" in [event["event_id"] for event in client.get(path).json()["events"]]
+
+
+def test_a_page_of_large_events_has_fewer(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_PAGE_BYTES", 5000)
+    post(
+        client, *[fresh(event_id=f"e{n}", metadata={"note": "x" * (9000 if n == 3 else 1)}) for n in range(9)]
+    )
+    seen, offset, total = list[str](), 0, 9
+    while offset < total:
+        page = client.get("/v1/control/events", params={"limit": 5, "offset": offset}).json()
+        assert 0 < len(page["events"]) <= page["limit"] < 6
+        seen += [event["event_id"] for event in page["events"]]
+        offset, total = offset + page["limit"], page["total"]
+    assert sorted(seen) == [f"e{n}" for n in range(9)]
+    tailed, cursor = list[str](), 0
+    while found := client.get("/v1/control/events/tail", params={"cursor": cursor}).json()["events"]:
+        assert len(found) < 9
+        tailed += [event["event_id"] for event in found]
+        cursor = found[-1]["seq"]
+    assert tailed == [f"e{n}" for n in range(9)]

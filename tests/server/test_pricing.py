@@ -11,6 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from aden_transport.control.agent.received import read_prices
+from aden_transport.control.server import pricing as server_pricing
 from aden_transport.control.server.pricing import Pricing
 from aden_transport.control.server.storage import ANY, Storage
 from aden_transport.events import NormalizedUsage
@@ -172,3 +173,19 @@ def test_prices_that_are_set_at_once_are_all_set(client: TestClient) -> None:
     with ThreadPoolExecutor(4) as pool:
         for _ in range(5):
             assert list(pool.map(put, range(4))) == [200] * 4
+
+
+def test_what_changes_while_prices_are_read_is_heard(
+    storage: Storage, team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, now = Pricing(storage), time.time()
+    stored: list[dict[str, Any]] = [{}, {"m": {"input": 1, "output": 1}}]
+
+    def read(*_: object) -> dict[str, Any]:
+        if len(stored) > 1:
+            told.heard(ANY)  # Of a change that this look does not see.
+        return stored.pop(0)
+
+    monkeypatch.setattr(server_pricing, "own_prices", read)
+    assert told.of(team.id, now).own == {}
+    assert list(told.of(team.id, now).own) == ["m"]

@@ -18,6 +18,7 @@ from ..messages import INSTANCE_HEADER, MAX_BATCH_EVENTS, Paths
 from . import agents
 from .access import Caller, allowed, storage_of
 from .alerts import Alerting
+from .incoming import MAX_EVENT_BYTES
 from .intake import Batch, Taken, read_batch, settle_order, take
 from .policies import current
 from .storage import Storage
@@ -32,6 +33,8 @@ MAX_WAIT_S = 30.0
 LOOK_S = 0.5
 """Between two looks for new events, while someone waits for them."""
 MAX_PAGE = 1000
+MAX_PAGE_BYTES = 32 << 20
+"""Of the events of a page, which has one at least."""
 
 
 @router.post(Paths.events)
@@ -110,7 +113,8 @@ def get_events(
     end_date: Annotated[str | None, Query(max_length=40, description="ISO 8601, before it")] = None,
     event_type: Annotated[str | None, Query(max_length=16)] = None,
 ) -> dict[str, Any]:
-    """Events by their time, the latest first."""
+    """Events by their time, the latest first. `limit` of the answer is how many a page may have: fewer than
+    were asked for, where they are large."""
     found = _of_team(caller.team_id)
     if start_date is not None:
         found = found.where(table.c.at >= seconds_of(start_date, "start_date"))
@@ -118,9 +122,10 @@ def get_events(
         found = found.where(table.c.at < seconds_of(end_date, "end_date"))
     if event_type is not None:
         found = found.where(table.c.kind == event_type.replace("\0", ""))
-    page = found.order_by(table.c.at.desc(), table.c.seq.desc()).limit(limit).offset(offset)
+    page = found.order_by(table.c.at.desc(), table.c.seq.desc()).offset(offset)
     with storage.read() as db:
-        rows = db.execute(page).all()
+        limit = _fitting(db, page, limit)
+        rows = db.execute(page.limit(limit)).all()
         total = db.execute(select(func.count()).select_from(found.subquery())).scalar_one()
     return {"events": [_shown(row) for row in rows], "total": total, "limit": limit, "offset": offset}
 
@@ -154,12 +159,26 @@ def _last(storage: Storage, team_id: str) -> int:
 
 
 def _following(storage: Storage, team_id: str, cursor: int, limit: int) -> Sequence[Any]:
-    page = _of_team(team_id).where(table.c.seq > cursor).order_by(table.c.seq).limit(limit)
+    page = _of_team(team_id).where(table.c.seq > cursor).order_by(table.c.seq)
     with storage.read() as db:
-        if not db.execute(page).first():
+        if not db.execute(page.limit(1)).first():
             return []
         settle_order(db, team_id)
-        return db.execute(page).all()
+        return db.execute(page.limit(_fitting(db, page, limit))).all()
+
+
+def _fitting(db: Connection, page: Select[Any], limit: int) -> int:
+    """How many rows of `page` are no more than a page may have: `limit`, but where they are large."""
+    if limit * MAX_EVENT_BYTES <= MAX_PAGE_BYTES:
+        return limit
+    size = 0
+    for place, length in enumerate(
+        db.scalars(page.with_only_columns(func.length(table.c.body)).limit(limit))
+    ):
+        size += length
+        if place and size > MAX_PAGE_BYTES:
+            return place
+    return limit
 
 
 def _of_team(team_id: str) -> Select[Any]:

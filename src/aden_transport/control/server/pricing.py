@@ -82,12 +82,14 @@ class Pricing:
         self.book = PriceBook()
         self._storage = storage
         self._known: dict[str, _Known] = {}
+        self._changes = 0
         self._lock = threading.Lock()
 
     def of(self, team_id: str, now: float) -> TeamPrices:
         known = self._known.get(team_id)
         if known is not None and now < known.until:
             return known.prices
+        changes = self._changes
         with self._storage.read() as db:
             own = own_prices(db, team_id)
         same = known is not None and known.prices.own == own
@@ -95,13 +97,15 @@ class Pricing:
         with self._lock:
             if len(self._known) >= TEAMS:
                 self._known.clear()
-            self._known[team_id] = _Known(found, now + KNOWN_S)
+            # What has changed while they were read is read with the next question.
+            self._known[team_id] = _Known(found, now + KNOWN_S if changes == self._changes else 0)
         return found
 
     def heard(self, notice: Notice) -> None:
         """Read a team's prices anew."""
         if notice.topic in ("prices", "*"):
             with self._lock:
+                self._changes += 1
                 for team_id in list(self._known) if notice.team_id == "*" else [notice.team_id]:
                     known = self._known.get(team_id)
                     if known is not None:

@@ -122,7 +122,7 @@ class Room:
 
 
 class Rooms:
-    """All rooms of a process. `hear` may be called from any thread, the rest from the loop of `run`."""
+    """All rooms of a process. `hear` and `listeners` are for any thread, the rest for its loop."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
@@ -132,8 +132,8 @@ class Rooms:
 
     @property
     def listeners(self) -> int:
-        """How many connections there are."""
-        return sum(len(room.listeners) for room in self._rooms.values())
+        """How many connections there are; for any thread, while rooms come and go."""
+        return sum(len(room.listeners) for room in list(self._rooms.values()))
 
     def of_team(self, team_id: str) -> int:
         """How many of them are a team's."""
