@@ -235,3 +235,13 @@ def test_both_libraries_get_their_own_objects_back() -> None:
         assert all(c.__dict__["_send_single_request"] is not original for c, original in methods)
         aden.uninstrument()
         assert all(c.__dict__["_send_single_request"] is original for c, original in methods)
+
+
+def test_a_server_without_a_key_is_told_of(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ADEN_API_KEY", raising=False)
+    aden.instrument(aden.MeterOptions())
+    assert caplog.text == ""
+    aden.instrument(aden.MeterOptions(server_url="https://aden.example.com"))
+    assert "without a key" in caplog.text

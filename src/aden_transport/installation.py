@@ -361,7 +361,13 @@ def _checked(options: Any) -> MeterOptions:
         return MeterOptions().completed()
     if not isinstance(options, MeterOptions):
         raise ConfigurationError(f"instrument() takes MeterOptions(…), not {type(options).__name__}.")
-    return options.completed()
+    completed = options.completed()
+    if options.server_url and not completed.api_key:
+        _log.warning(
+            "MeterOptions(server_url=…) without a key: the server's budgets hold no call; give api_key=…, or "
+            "set ADEN_API_KEY"
+        )
+    return completed
 
 
 def is_instrumented() -> bool:

@@ -104,6 +104,15 @@ def test_agents_and_events_are_shown_without_what_moves_the_cursor(server: Runni
     assert json.loads(ask(server, "agents", "--json").stdout)["agents"][0]["instance_id"] == "i1"
 
 
+@pytest.mark.parametrize("command", ["doctor", "demo"])
+def test_calls_of_a_fake_provider_spend_no_budget_of_the_server(command: str, server: Running) -> None:
+    before = [server.ask("GET", f"/v1/control/{what}") for what in ("agents", "budgets")]
+    variables = {"ADEN_API_URL": server.url, "ADEN_API_KEY": server.tokens["agents"]}
+    done = run(command, hidden=["openai", "anthropic", "google.genai"], **variables)
+    assert "gpt-4o" in done.stdout or "one event" in done.stdout
+    assert [server.ask("GET", f"/v1/control/{what}") for what in ("agents", "budgets")] == before
+
+
 def test_who_may_not_is_told_so(server: Running) -> None:
     refused = ask(server, "budget", "freeze", "global", use="agents")
     assert refused.code == 1

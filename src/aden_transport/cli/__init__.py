@@ -45,12 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = sys.argv[1:] if argv is None else list(argv)
     _prepare_output()
-    parser = _parser(words)
-    arguments = parser.parse_args(words)
-    if arguments.command is None:
-        parser.print_help(sys.stderr)
-        return EXIT_USAGE
     try:
+        parser = _parser(words)
+        arguments = parser.parse_args(words)
+        if arguments.command is None:
+            parser.print_help(sys.stderr)
+            return EXIT_USAGE
         code: int = import_module(f".{arguments.command}", __name__).run(arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:

@@ -13,11 +13,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-__all__ = ["TLS", "isolated"]
+__all__ = ["TLS", "isolated", "serverless"]
 
 PREFIXES = ("OPENAI_", "ANTHROPIC_", "CLAUDE_", "GOOGLE_", "GEMINI_", "VERTEX", "AZURE_", "HTTPX_")
 NAMES = frozenset({"SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE", "NETRC"})
 """With the prefixes and what ends in `_PROXY`: what SDKs and HTTP libraries read by themselves."""
+
+SERVER = ("ADEN_API_KEY", "ADEN_API_URL")
+"""What would have calls of a fake provider spend the budgets of a control server."""
 
 CHATTY = ("openai", "anthropic", "google_genai", "google", "httpx", "httpx2", "aiohttp", "asyncio")
 """Loggers that warn about matters of their own."""
@@ -31,11 +34,22 @@ def isolated() -> Iterator[None]:
     """In this block, the environment of SDKs is empty, other hosts are refused, and others' warnings too."""
     with ExitStack() as stack:
         stack.enter_context(_bare_environment())
+        stack.enter_context(serverless())
         stack.enter_context(_loopback_only())
         stack.enter_context(_quiet_loggers())
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         yield
+
+
+@contextmanager
+def serverless() -> Iterator[None]:
+    """In this block, the environment names no control server."""
+    before = {name: os.environ.pop(name) for name in SERVER if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(before)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from ...adapters._seam import METHOD
 from ...emitters.memory import MemoryEmitter
 from ...meter import classifier
 from ...testing import FakeProvider
-from ..demo.isolation import TLS
+from ..demo.isolation import TLS, serverless
 from .findings import Finding, version_of
 
 __all__ = ["live"]
@@ -57,7 +57,8 @@ def live() -> Iterator[Finding]:
         host = f"127.0.0.1:{provider.port}"
         vendor = register_vendor("openai", hosts=[host], like="openai")
         try:
-            instrument(MeterOptions(emit_metric=events, async_emit=False))
+            with serverless():
+                instrument(MeterOptions(emit_metric=events, async_emit=False))
             for library, colour, send, module in kinds:
                 events.clear()
                 yield _call(f"{library}, {colour}", partial(send, module, provider.url), events)
