@@ -205,3 +205,19 @@ def test_an_option_of_a_later_release_says_what_to_use_until_then(name: str) -> 
     assert (
         "use " in message or "leave it out" in message or "decide in" in message or "read them in" in message
     )
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"ADEN_API_KEY": "two words"}, "the environment's ADEN_API_KEY must be the key alone"),
+        ({"ADEN_API_KEY": "k", "ADEN_API_URL": "aden"}, "the environment's ADEN_API_URL cannot be used"),
+    ],
+)
+def test_what_the_environment_says_wrongly_is_told_by_its_name(
+    variables: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=said):
+        MeterOptions().completed()

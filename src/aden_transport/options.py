@@ -217,11 +217,13 @@ class MeterOptions:
         key, url = os.environ.get("ADEN_API_KEY", "").strip(), os.environ.get("ADEN_API_URL", "").strip()
         changes: dict[str, Any] = {}
         if self.api_key is None and key:
-            changes["api_key"] = key
+            changes["api_key"] = _key("api_key", key, where="the environment's ADEN_API_KEY")
         ledger = (
             self.ledger if self.ledger is not None and self.ledger.startswith(("https:", "http:")) else ""
         )
         if self.server_url is None and (ledger or url) and (key or self.api_key):
+            if not ledger:
+                server_address(url, name="the environment's ADEN_API_URL")
             changes["server_url"] = ledger or url
         return self.replaced(**changes) if changes else self
 
@@ -315,10 +317,11 @@ def _text(name: str, value: Any) -> str | None:
     return value
 
 
-def _key(name: str, value: Any) -> str | None:
+def _key(name: str, value: Any, *, where: str | None = None) -> str | None:
     key = _text(name, value)
     if key and not (key.isascii() and key.isprintable() and " " not in key):
-        raise ConfigurationError(f"MeterOptions({name}=…) must be the key alone, in one line without spaces.")
+        given = where or f"MeterOptions({name}=…)"
+        raise ConfigurationError(f"{given} must be the key alone, in one line without spaces.")
     return key
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -179,3 +180,22 @@ def test_an_output_that_is_closed_is_nobodys() -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "words", [("--provider", "openai"), ("--batch",), ("--tier", "flex"), ("--at", "2026-11-22")]
+)
+def test_an_option_of_a_price_needs_its_model(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "name the MODEL" in refused(capsys, "prices", *words)
+
+
+def test_of_batch_and_tier_there_is_one_price(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "not allowed with" in refused(capsys, "prices", "gpt-4o", "--batch", "--tier", "flex")
+
+
+def test_a_compressed_log_is_said_to_be_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "old.jsonl.gz"
+    file.write_bytes(gzip.compress(b"{}"))
+    assert f"zcat {file} | aden-transport report -" in refused(capsys, "report", str(file))

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from ..errors import ConfigurationError
 from .screen import Column, Line, Screen, flow, table
 
 if TYPE_CHECKING:
@@ -68,8 +69,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model", nargs="?", metavar="MODEL", help="a model as it is named in calls; may be left out"
     )
     parser.add_argument("--provider", metavar="P", help="only this provider, such as openai or gemini")
-    parser.add_argument("--tier", metavar="T", help="a service tier, such as flex or priority")
-    parser.add_argument("--batch", action="store_true", help="the price in the vendor's batch API")
+    way = parser.add_mutually_exclusive_group()
+    way.add_argument("--tier", metavar="T", help="a service tier, such as flex or priority")
+    way.add_argument("--batch", action="store_true", help="the price in the vendor's batch API")
     parser.add_argument(
         "--at",
         metavar="DATE",
@@ -91,6 +93,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Show the prices; returns the exit code."""
     from ..pricing.snapshot import bundled
 
+    asked = (arguments.provider, arguments.tier, arguments.at)
+    if not arguments.model and (arguments.batch or any(one is not None for one in asked)):
+        raise ConfigurationError("--provider, --tier, --batch and --at are of a model: name the MODEL, too")
     snapshot = bundled()
     document = _explained(snapshot, arguments) if arguments.model else _summary(snapshot)
     if arguments.json:

@@ -25,6 +25,7 @@ __all__ = ["add_arguments", "run"]
 UNREADABLE = 1
 MAX_LINE = 4 * 1024 * 1024
 """No event is longer."""
+GZIP = b"\x1f\x8b"
 ROWS = 20
 """Of a table that are shown; `--json` has all."""
 FIGURES = (
@@ -83,6 +84,8 @@ def _events(paths: Iterable[Path | None]) -> Iterator[Any]:
             continue
         try:
             with path.open("rb") as file:
+                if file.peek(2)[:2] == GZIP:
+                    raise ConfigurationError(f"{path} is compressed: zcat {path} | aden-transport report -")
                 yield from _read(file)
         except OSError as exc:
             raise ConfigurationError(f"{path}: {exc.strerror or exc}") from exc

@@ -43,8 +43,8 @@ _SIBLINGS = re.compile(
 
 
 def is_sibling(clause: Clause, name: str, model: str) -> bool:
-    """Whether `name`, which `clause` of `model` accepts for its beginning or for a part of it, goes on in such
-    a way that it is another model of the family: `gemini-1.5-flash-8b`, `claude-opus-4-10`.
+    """Whether `name`, which `clause` of `model` accepts for its beginning or for a part of it, goes on in a
+    way that it is another model of the family: `gemini-1.5-flash-8b`, `claude-opus-4-10`.
 
     A clause that ends in a dash means all of a family.
     """
