@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import insert, update
 
-from aden_transport.control.server import policies
+from aden_transport.control.server import policies, policy_routes
 from aden_transport.control.server.limits import VERSIONS
 from aden_transport.control.server.storage import Storage
 from aden_transport.control.server.tables import policies as table
@@ -318,3 +318,17 @@ def test_the_latest_version_of_each_policy_is_found(storage: Storage, team: Team
             (team_id, name, version) for team_id, latest in names.items() for name, version in latest.items()
         )
         assert [row[1:] for row in db.execute(VERSIONS, {"teams": [empty.id]})] == []
+
+
+def test_large_versions_come_a_few_at_a_time(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policy_routes, "MAX_PAGE_BYTES", 300)
+    for limit in range(1, 6):
+        put(client, {"budgets": [{"type": "agent", "name": "x" * 100, "limit": limit}]})
+    seen, before = list[int](), 6
+    while page := client.get("/v1/control/policies/default/versions", params={"before": before}).json()[
+        "versions"
+    ]:
+        assert len(page) < 3
+        seen += [one["version"] for one in page]
+        before = seen[-1]
+    assert seen == [5, 4, 3, 2, 1]

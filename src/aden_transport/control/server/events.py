@@ -21,7 +21,7 @@ from .alerts import Alerting
 from .incoming import MAX_EVENT_BYTES
 from .intake import Batch, Taken, read_batch, settle_order, take
 from .policies import current
-from .storage import Storage
+from .storage import Storage, fitting
 from .tables import events as table
 from .wire import Fault, read_body, seconds_of
 
@@ -171,14 +171,7 @@ def _fitting(db: Connection, page: Select[Any], limit: int) -> int:
     """How many rows of `page` are no more than a page may have: `limit`, but where they are large."""
     if limit * MAX_EVENT_BYTES <= MAX_PAGE_BYTES:
         return limit
-    size = 0
-    for place, length in enumerate(
-        db.scalars(page.with_only_columns(func.length(table.c.body)).limit(limit))
-    ):
-        size += length
-        if place and size > MAX_PAGE_BYTES:
-            return place
-    return limit
+    return fitting(db, page.limit(limit), table.c.body, MAX_PAGE_BYTES)
 
 
 def _of_team(team_id: str) -> Select[Any]:

@@ -30,11 +30,14 @@ from .policies import (
     told_exactly,
     told_with_spent,
 )
-from .storage import Storage
+from .storage import Storage, fitting
 from .tables import policies
 from .wire import MAX_DEPTH, Answer, Fault, depth_of, is_same, read_body, unchanged
 
 __all__ = ["named", "policy_of", "router"]
+
+MAX_PAGE_BYTES = 16 << 20
+"""Of the documents of several versions."""
 
 router = APIRouter(tags=["policies"])
 Reader = Annotated[Caller, Depends(allowed("read"))]
@@ -141,18 +144,18 @@ def list_versions(
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     before: Annotated[int | None, Query(ge=0, le=2**53)] = None,
 ) -> dict[str, Any]:
-    """The versions of a policy, the latest first, with their documents."""
+    """The versions of a policy, the latest first, with their documents: fewer where these are large."""
     columns = policies.c
     wanted = (
         select(policies)
         .where(columns.team_id == caller.team_id, columns.policy_id == named(policy_id))
         .order_by(columns.version.desc())
-        .limit(limit)
     )
     if before is not None:
         wanted = wanted.where(columns.version < before)
     with storage.read() as db:
-        rows = db.execute(wanted).all()
+        fits = fitting(db, wanted.limit(limit), columns.document, MAX_PAGE_BYTES)
+        rows = db.execute(wanted.limit(fits)).all()
     return {"versions": [_version(row) for row in rows]}
 
 

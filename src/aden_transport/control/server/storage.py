@@ -8,14 +8,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Column, Connection, Engine, Select, create_engine, event, func
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.pool import QueuePool
 
 from ...errors import ConfigurationError
 
-__all__ = ["ANY", "Notice", "Storage", "is_transient"]
+__all__ = ["ANY", "Notice", "Storage", "fitting", "is_transient"]
 
 BUSY_S = 30.0
 """How long a writer of SQLite waits for another process."""
@@ -148,6 +148,17 @@ class Storage:
         if listening is not None:
             for notice in dict.fromkeys(notices):
                 listening.tell(notice)
+
+
+def fitting(db: Connection, page: Select[Any], column: Column[Any], most: int) -> int:
+    """How many rows of a page may be read, with at most so many characters in a column; at least one."""
+    size, place = 0, 0
+    for length in db.scalars(page.with_only_columns(func.length(column))):
+        size += length
+        if place and size > most:
+            break
+        place += 1
+    return max(1, place)
 
 
 def is_transient(exc: DBAPIError) -> bool:
