@@ -306,6 +306,20 @@ def test_tools_that_the_request_does_not_name_are_read_whole() -> None:
         assert [(tool.name, tool.arguments_bytes) for tool in seen.reading.tools.values()] == [("look", 18)]
 
 
+@pytest.mark.parametrize("middle", [9, 900])
+def test_a_beginning_after_events_of_another_kind_is_read(middle: int) -> None:
+    text = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": 99 * "x"}}
+    other = {"type": "vertex_event", "data": {"about": "the events that follow"}}
+    events = [other, other, *CLAUDE_EVENTS[:3], *(text for _ in range(middle)), *CLAUDE_EVENTS[4:]]
+    data = sse(*events, named=True)
+    pieces = [data[at : at + 999] for at in range(0, len(data), 999)]
+    seen = Observed(shape_of(MESSAGES)).feed(pieces)
+    found = seen.read()
+    assert (found["usage"].input_tokens, found["usage"].output_tokens, found["faults"]) == (9, 2, [])
+    assert found["response_id"] == "m"
+    assert bool(seen.observer.skipped) == (middle == 900)
+
+
 def test_figures_of_every_dialect_are_read() -> None:
     for name in STREAMS:
         found = observed(name, [STREAMS[name][1]])

@@ -449,6 +449,18 @@ def test_a_message_goes_on_until_its_reason_comes(delta: Any) -> None:
     assert (event.finish_reasons, event.usage_source, event.output_tokens) == ((), "reported", 1)
 
 
+def test_what_was_written_to_the_cache_may_be_told_by_its_lifetimes_alone() -> None:
+    creation = {"ephemeral_5m_input_tokens": 100, "ephemeral_1h_input_tokens": 200}
+    usage = {"input_tokens": 10, "output_tokens": 5, "cache_creation": creation}
+    event = answered({"type": "message", "usage": usage}, MESSAGES, ANTHROPIC)
+    assert figures(event.usage) == {
+        "input_tokens": 310,
+        "output_tokens": 5,
+        "cache_write_tokens": 300,
+        "cache_write_1h_tokens": 200,
+    }
+
+
 def test_a_written_cache_of_an_hour_is_a_part_of_what_was_written() -> None:
     usage = {"cache_creation_input_tokens": 5, "cache_creation": {"ephemeral_1h_input_tokens": 50}}
     found = answered({"usage": usage}, MESSAGES, ANTHROPIC).usage

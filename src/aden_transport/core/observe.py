@@ -18,6 +18,7 @@ from ..framing.json_body import JsonBody
 from ..framing.ndjson import NdjsonParser
 from ..framing.sse import ServerSentEvent, SSEParser, tail_events
 from ..vendors import Operation, Reading, StreamShape
+from ..vendors.base import INCOMPLETE
 from .estimate import tokens_of
 
 __all__ = ["EDGE", "MANY", "BodyObserver", "StreamObserver", "ignore"]
@@ -424,15 +425,34 @@ class StreamObserver:
             return
         for part in self._telling_parts(tail):
             self._read_part(part, self._reading)
-        if self._reading.tools is not None or TOOL_REASONS & {*self._reading.finish_reasons.values()}:
-            self._read_tools(tail)
+        if self._tells_of_more():
+            self._read_all(tail)
 
-    def _read_tools(self, tail: bytes) -> None:
-        """Tools that the request does not name, but a prompt or a cache that is stored: read it all, as far
-        as it is here."""
-        if not self.skipped:
-            self._reading.tools = None
-            self._read_part((self._head or b"") + tail, self._reading)
+    def _tells_of_more(self) -> bool:
+        """Whether figures stand between the first and the last events: tools that not the request names, but
+        a prompt or a cache that is stored, and what another event was sent before."""
+        reading = self._reading
+        return (
+            reading.tools is not None
+            or INCOMPLETE in reading.faults
+            or not TOOL_REASONS.isdisjoint(reading.finish_reasons.values())
+        )
+
+    def _read_all(self, tail: bytes) -> None:
+        """Read every event that is here; where some are gone, those of the beginning and the last."""
+        reading, head = self._reading, self._head or b""
+        if self.skipped and INCOMPLETE not in reading.faults:
+            return  # of tools, those in the middle are gone
+        known = reading.tools
+        reading.tools = reading.usage = None
+        if INCOMPLETE in reading.faults:
+            reading.faults.remove(INCOMPLETE)
+        if self.skipped:
+            self._read_events(SSEParser().receive_data(head), reading)  # its last event is cut off
+            self._read_part(tail[-_last_events(tail) :], reading)
+            reading.tools = known
+        else:
+            self._read_part(head + tail, reading)
 
     def _drain_decoder(self) -> None:
         if self._decoder is not None:

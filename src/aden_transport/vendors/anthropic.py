@@ -75,8 +75,12 @@ def _turn_usage(usage: Mapping[str, Any], reading: Reading) -> NormalizedUsage:
     out.cached_tokens = cached
     out.cache_write_tokens = written
     creation = usage.get("cache_creation")
-    if written and isinstance(creation, Mapping):
+    if isinstance(creation, Mapping):
         hour = count(creation.get("ephemeral_1h_input_tokens"), reading)
+        if usage.get("cache_creation_input_tokens") is None:
+            written = hour + count(creation.get("ephemeral_5m_input_tokens"), reading)
+            out.cache_write_tokens = written
+            out.input_tokens += written
         out.cache_write_1h_tokens = min(hour, written)
     return out
 
