@@ -86,6 +86,22 @@ def test_budgets_are_listed_and_changed(server: Running) -> None:
     assert "customer:nobody" in missing.stderr
 
 
+def test_a_budget_that_was_reset_stays_so_when_the_same_file_is_pushed(
+    server: Running, tmp_path: Path
+) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text(POLICY)
+    for words in (("policy", "push", str(file)), ("budget", "adjust", "customer:acme", "4", "--reason", "x")):
+        assert ask(server, *words).code == 0
+    assert ask(server, "budget", "reset", "customer:acme").code == 0
+    file.write_text(POLICY + '[[budgets]]\ntype = "tenant"\nname = "*"\nlimit = 5\n')
+    assert ask(server, "policy", "push", str(file)).code == 0
+    assert ask(server, "budget", "reset", "tenant:*").code == 0
+    assert ask(server, "policy", "diff", str(file)).words == ""
+    assert ask(server, "policy", "push", str(file)).code == 0
+    assert "spent $0.00" in ask(server, "budget", "show", "customer:acme").words
+
+
 def test_agents_and_events_are_shown_without_what_moves_the_cursor(server: Running) -> None:
     stamp = {"timestamp": "2026-11-22T00:00:00Z", "sdk_instance_id": "i1", "agent_name": "wri\x1b[2Jter"}
     events = [

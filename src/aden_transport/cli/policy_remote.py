@@ -21,6 +21,7 @@ from .server import Server
 __all__ = ["as_read", "run"]
 
 DIFFERS = 1
+RESETS = {"generation", "resets"}
 KNOWN_BY_SERVER = ("id", "version", "updated_at")
 
 
@@ -73,7 +74,7 @@ def _can_be_shown(text: str) -> bool:
 
 def _diff(remote: Mapping[str, Any], arguments: argparse.Namespace) -> int:
     """What a push would change."""
-    local = as_read(arguments.file)
+    local = _as_reset(as_read(arguments.file), remote)
     before, after = (
         json.dumps(one, indent=2, sort_keys=True, ensure_ascii=False).splitlines() for one in (remote, local)
     )
@@ -84,6 +85,21 @@ def _diff(remote: Mapping[str, Any], arguments: argparse.Namespace) -> int:
     else:
         Screen().show(*(Line(line, styles.get(line[:1], "")) for line in lines))
     return DIFFERS if lines else 0
+
+
+def _as_reset(local: dict[str, Any], remote: Mapping[str, Any]) -> dict[str, Any]:
+    """A push leaves what was reset as it is, where the file says nothing of it."""
+    known = {_name(one): one["generation"] for one in remote["budgets"] if one.get("generation")}
+    reset = [
+        {**one, "generation": known[_name(one)]} if _name(one) in known and not RESETS & one.keys() else one
+        for one in local["budgets"]
+    ]
+    return {**local, "budgets": reset}
+
+
+def _name(budget: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Templates are told without an id."""
+    return (budget["id"],) if "id" in budget else (budget.get("type"), budget.get("name"))
 
 
 def as_read(file: str) -> dict[str, Any]:

@@ -19,7 +19,17 @@ from ...policy.fields import spelling
 from ...policy.values import Budget, Policy
 from ...policy.verdict import iso
 
-__all__ = ["RULES", "accepted", "changed", "entry_for", "frozen_entry", "merged", "told", "without"]
+__all__ = [
+    "RULES",
+    "accepted",
+    "as_reset",
+    "changed",
+    "entry_for",
+    "frozen_entry",
+    "merged",
+    "told",
+    "without",
+]
 
 RULES = ("budgets", "throttles", "blocks", "degradations", "alerts")
 OURS = frozenset({"id", "policy_id", "version", "created_at", "updated_at", "team_id", "is_default"})
@@ -52,6 +62,24 @@ def merged(stored: Mapping[str, Any], update: Any) -> dict[str, Any]:
     given = {POLICY.get(spelling(key)) for key in members if isinstance(key, str)}
     kept = {key: value for key, value in stored.items() if POLICY.get(spelling(key)) not in given}
     return {**kept, **members}
+
+
+def as_reset(document: dict[str, Any], policy: Policy, before: Policy) -> tuple[dict[str, Any], Policy]:
+    """Both, with the generation that a budget has in `before` where the document names none: what was reset
+    stays so when a file is pushed that knows nothing of it."""
+    known = {budget.key: budget.generation for budget in before.budgets if budget.generation}
+    if not known:
+        return document, policy
+    entries, budgets = [], []
+    for entry, budget in zip(document["budgets"], policy.budgets, strict=True):
+        generation = known.get(budget.key)
+        if generation is None or any(BUDGET.get(spelling(key)) == "generation" for key in entry):
+            generation = budget.generation
+        else:
+            entry = {**entry, "generation": generation}  # noqa: PLW2901
+        entries.append(entry)
+        budgets.append(replace(budget, generation=generation))
+    return {**document, "budgets": entries}, replace(policy, budgets=tuple(budgets))
 
 
 def without(entry: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from ...policy.index import Index
 from ...policy.values import Budget, Policy
 from . import audit
 from .access import Caller
-from .documents import accepted, told
+from .documents import accepted, as_reset, told
 from .floors import lay_floors
 from .spending import NOTHING, match_for, totals_of
 from .storage import Storage
@@ -166,7 +166,7 @@ def change(
         if if_match not in (None, "*", f'"{before.etag}"'):
             raise Fault(412, "changed", "The policy was changed meanwhile; get it, and change that.")
         try:
-            document, policy = accepted(made(before))
+            document, policy = as_reset(*accepted(made(before)), before.policy)
         except ConfigurationError as exc:
             raise _invalid(exc) from exc
         after = write(db, before, document, by=caller.key_id, now=now)
