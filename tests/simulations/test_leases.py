@@ -11,6 +11,7 @@ FAILED_ONCE = (5, 1003)
 """Seeds that have shown a fault, of the product or of a schedule; each stays for good."""
 
 
+@pytest.mark.timeout(300)  # 25 s where nothing else runs
 @pytest.mark.parametrize("first", range(0, 200, CHUNK))
 def test_money_is_neither_overspent_nor_lost_nor_counted_twice(first: int) -> None:
     results = [leases.run(seed) for seed in range(first, first + CHUNK)]
