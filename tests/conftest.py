@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import shutil
 import sys
@@ -11,10 +10,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from tests.at_end import ENDS
 
 # Not the user's own: what other versions of the program have written there is no concern of tests.
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="aden-tests-")
-atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
+ENDS.callback(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
+
+
+def pytest_sessionfinish() -> None:
+    """Of each worker, where there are several."""
+    ENDS.close()
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ from aden_transport.control.server.ledger import Ledgers, SqlLedger
 from aden_transport.control.server.storage import Storage
 from aden_transport.ledger.http import HttpLedger
 
+from ..at_end import ENDS
 from ..server.kit import new_team
 from ..server.postgres import new_database
 from .served import Served
@@ -31,13 +31,13 @@ def ledgers(engine: str) -> Ledgers:
         address = new_database()
     else:
         folder = tempfile.mkdtemp(prefix="aden-server-")
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        ENDS.callback(shutil.rmtree, folder, ignore_errors=True)
         address = f"sqlite:///{folder}/server.sqlite3"
     storage = Storage(address)
     storage.prepare()
     found = Ledgers(storage, clock=lambda: NOON)
-    atexit.register(storage.close)
-    atexit.register(found.close)
+    ENDS.callback(storage.close)
+    ENDS.callback(found.close)
     return found
 
 
@@ -82,7 +82,7 @@ def over_http(_: Path) -> Iterator[HttpLedger]:
 def frozen_server() -> Served:
     """A server process, whose clock stands at noon."""
     served = Served(str(ledgers("sqlite").storage.url), now=NOON)
-    atexit.register(served.kill)
+    ENDS.callback(served.kill)
     return served
 
 
@@ -90,5 +90,5 @@ def frozen_server() -> Served:
 def live_server() -> Served:
     """A server process whose clock goes, over the same database."""
     served = Served(str(ledgers("sqlite").storage.url))
-    atexit.register(served.kill)
+    ENDS.callback(served.kill)
     return served

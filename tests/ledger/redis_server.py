@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import itertools
 import shutil
 import signal
@@ -20,6 +19,8 @@ from typing import Any
 import pytest
 
 from aden_transport.ledger.redis import RedisLedger
+
+from ..at_end import ENDS
 
 __all__ = ["RedisServer", "redis_ledger", "server_program", "shared_server"]
 
@@ -41,8 +42,8 @@ def shared_server() -> RedisServer:
     folder = tempfile.TemporaryDirectory()
     server = RedisServer(Path(folder.name))
     server.start()
-    atexit.register(folder.cleanup)
-    atexit.register(server.kill)
+    ENDS.callback(folder.cleanup)
+    ENDS.callback(server.kill)
     return server
 
 

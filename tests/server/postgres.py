@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import itertools
 import os
 import shutil
@@ -17,6 +16,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from ..at_end import ENDS
 from .kit import free_port, wait_for
 
 __all__ = ["PostgresServer", "new_database", "shared_server"]
@@ -36,9 +36,9 @@ def new_database(template: str = "template0") -> str:
 def shared_server() -> PostgresServer:
     folder = Path(tempfile.mkdtemp(prefix="aden-pg-"))
     server = PostgresServer(folder)
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    ENDS.callback(shutil.rmtree, folder, ignore_errors=True)
     server.start()
-    atexit.register(server.kill)
+    ENDS.callback(server.kill)
     return server
 
 
