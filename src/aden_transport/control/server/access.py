@@ -97,9 +97,7 @@ class Access:
         now = self._clock()
         if token:
             prefix, digest = _prefix(token), _hash(token)
-            with self._lock:
-                known = self._known.get(prefix)
-                is_fresh = known is not None and now < known.until and known.reading == self._reading
+            known, is_fresh = self._look_up(prefix, now)
             if not is_fresh:
                 if known is None or not hmac.compare_digest(known.hash, digest):
                     self._heed(address, now)
@@ -121,10 +119,8 @@ class Access:
         if not token:
             return None
         now = self._clock()
-        with self._lock:
-            known = self._known.get(_prefix(token))
-            is_fresh = known is not None and known.reading == self._reading
-        if known is None or not is_fresh or now >= min(known.until, known.expires_at):
+        known, is_fresh = self._look_up(_prefix(token), now)
+        if known is None or not is_fresh or now >= known.expires_at:
             return None
         return known.caller if hmac.compare_digest(known.hash, _hash(token)) else None
 
@@ -133,6 +129,13 @@ class Access:
         if notice.topic in ("keys", "*"):
             with self._lock:
                 self._reading += 1
+
+    def _look_up(self, prefix: str, now: float) -> tuple[_Known | None, bool]:
+        """What was read of a key, and whether that was lately, and no key has changed since."""
+        with self._lock:
+            known = self._known.get(prefix)
+            is_fresh = known is not None and now < known.until and known.reading == self._reading
+        return known, is_fresh
 
     def _read(self, prefix: str, now: float) -> _Known | None:
         reading = self._reading
